@@ -1,0 +1,1 @@
+"""Debiased, cross-fitted causal estimates with honest standard errors, through influence functions."""

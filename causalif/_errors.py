@@ -1,0 +1,67 @@
+"""Every error and warning that causalif raises, so that callers can tell them apart."""
+
+from __future__ import annotations
+
+
+class CausalifError(ValueError):
+    """Base class of all errors raised by causalif; also a ``ValueError``."""
+
+
+class InputError(CausalifError):
+    """The data or an argument cannot be used as given."""
+
+
+class NotIdentifiedError(CausalifError):
+    """The question has no answer from these columns, whatever the sample size.
+
+    Parameters
+    ----------
+    message : str
+        Which condition fails, in plain words, and what would mend it.
+    witness : object, optional
+        The failing path, set or condition, for programs to read.
+    """
+
+    def __init__(self, message: str, witness: object = None) -> None:
+        super().__init__(message)
+        self.witness = witness
+
+
+class PositivityError(CausalifError):
+    """Some groups are (almost) never seen with one of the levels that are compared."""
+
+
+class WeakIdentificationError(CausalifError):
+    """The data carry too little information about the target for any standard error to be meaningful."""
+
+
+class ConvergenceError(CausalifError):
+    """An iterative fit did not reach its solution."""
+
+
+class CausalifWarning(UserWarning):
+    """Base class of all warnings of causalif."""
+
+
+class PositivityWarning(CausalifWarning):
+    """Rows were clipped at the probability bounds; the message carries the count."""
+
+
+class WeakIdentificationWarning(CausalifWarning):
+    """Identification is weak: prefer the robust set that accompanies the estimate."""
+
+
+class IdentificationWarning(CausalifWarning):
+    """The identifying conditions reduce to other ones than the method is known for."""
+
+
+class DesignWarning(CausalifWarning):
+    """A covariate was kept out of the design because it is constant or repeats another one."""
+
+
+class DataWarning(CausalifWarning):
+    """A column is usable, but something about it should be known, such as lost precision."""
+
+
+class FewClustersWarning(CausalifWarning):
+    """Clustered standard errors rest on few clusters."""
