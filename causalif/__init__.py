@@ -1,1 +1,54 @@
 """Debiased, cross-fitted causal estimates with honest standard errors, through influence functions."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from causalif import datasets, testing
+    from causalif.estimators.ate import ATE
+    from causalif.estimators.invalid_iv import InvalidIVATE
+    from causalif.results.archive import load
+    from causalif.results.compare import compare
+    from causalif.results.estimate import Estimate, concat
+    from causalif.testing.selfcheck import selfcheck
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "ATE": "causalif.estimators.ate",
+    "Estimate": "causalif.results.estimate",
+    "InvalidIVATE": "causalif.estimators.invalid_iv",
+    "compare": "causalif.results.compare",
+    "concat": "causalif.results.estimate",
+    "load": "causalif.results.archive",
+    "selfcheck": "causalif.testing.selfcheck",
+}
+_MODULES = ("datasets", "testing")
+
+__all__ = [
+    "ATE",
+    "Estimate",
+    "InvalidIVATE",
+    "__version__",
+    "compare",
+    "concat",
+    "datasets",
+    "load",
+    "selfcheck",
+    "testing",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for."""
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"causalif.{name}")
+    raise AttributeError(f"module 'causalif' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

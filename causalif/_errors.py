@@ -65,3 +65,7 @@ class DataWarning(CausalifWarning):
 
 class FewClustersWarning(CausalifWarning):
     """Clustered standard errors rest on few clusters."""
+
+
+class LearnerError(CausalifError):
+    """A learner failed; the message names the nuisance, the fold and the learner."""

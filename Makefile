@@ -1,0 +1,76 @@
+# Every target stands alone: it makes the virtual environment it needs, with the versions pinned in constraints.txt,
+# and makes it anew when pyproject.toml or constraints.txt change.
+
+PYTHON ?= python3.11
+FLAGS := --quiet --disable-pip-version-check --no-input
+PINNED := $(FLAGS) --constraint constraints.txt
+BUILD := hatchling editables
+CHECKERS := ruff mypy pandas-stubs scipy-stubs types-tqdm
+PEERS := DoubleML
+
+.PHONY: help demo test slow lint types wheel core bench clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo   the main job on the 401(k) table: prints the estimates, draws a figure in output/"
+	@echo "make test   the whole test suite, doctests included"
+	@echo "make slow   the long simulation studies"
+	@echo "make lint   style (ruff);  make types  annotations (mypy)"
+	@echo "make core   builds the wheel and tests it where no extra is installed"
+	@echo "make bench  the benchmarks, side by side with peers"
+	@echo "make clean  removes the virtual environments and whatever was built"
+
+# One thread a numerical library: the tests are many small problems, which pools of threads only slow down.
+test slow core: export OMP_NUM_THREADS ?= 1
+test slow core: export OPENBLAS_NUM_THREADS ?= 1
+
+demo: .venv-demo/stamp
+	.venv-demo/bin/python -m causalif demo
+
+test: .venv-test/stamp
+	CAUSALIF_EXTRAS=all .venv-test/bin/python -m pytest
+
+slow: .venv-test/stamp
+	CAUSALIF_EXTRAS=all .venv-test/bin/python -m pytest tests -m slow
+
+lint: .venv-test/stamp
+	.venv-test/bin/ruff check .
+
+types: .venv-test/stamp
+	.venv-test/bin/mypy
+
+wheel: .venv-core/stamp
+	rm -rf build/wheel
+	.venv-core/bin/pip wheel $(FLAGS) --no-deps --no-index --no-build-isolation --wheel-dir build/wheel .
+	.venv-core/bin/pip install $(FLAGS) --no-deps --no-index --force-reinstall build/wheel/*.whl
+
+# `pytest`, not `python -m pytest`, which would put this folder on the path and test it in place of the wheel.
+core: wheel
+	CAUSALIF_EXTRAS=none .venv-core/bin/pytest tests
+
+bench: .venv-bench/stamp
+	set -e; for script in benchmarks/*.py; do .venv-bench/bin/python "$$script"; done
+
+clean:
+	rm -rf .venv-demo .venv-test .venv-core .venv-bench build output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# $(call environment,FOLDER,WHAT PIP INSTALLS): a fresh environment, so that nothing of an earlier one stays behind.
+define environment
+	@echo "Installing into $(1); the first time this takes a minute or two."
+	$(PYTHON) -m venv --clear $(1)
+	$(1)/bin/pip install $(PINNED) $(BUILD)
+	$(1)/bin/pip install $(PINNED) --no-build-isolation $(2)
+	touch $(1)/stamp
+endef
+
+.venv-demo/stamp: pyproject.toml constraints.txt
+	$(call environment,.venv-demo,--editable '.[plot]')
+
+.venv-test/stamp: pyproject.toml constraints.txt
+	$(call environment,.venv-test,--editable '.[test]' $(CHECKERS))
+
+.venv-core/stamp: pyproject.toml constraints.txt
+	$(call environment,.venv-core,. pytest hypothesis)
+
+.venv-bench/stamp: pyproject.toml constraints.txt
+	$(call environment,.venv-bench,--editable '.[data]' $(PEERS))

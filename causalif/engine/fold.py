@@ -1,0 +1,253 @@
+"""One held-out fold: fit what is still to be fitted on the other folds, evaluate φ on this one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from causalif._errors import CausalifError, LearnerError
+from causalif._validate import Array
+from causalif.engine.folds import Folds, split
+from causalif.engine.learners import Predictor
+from causalif.engine.nuisance import Nuisances, NuisanceSpec, Predict, selected, targets
+from causalif.engine.problem import Names, Problem
+from causalif.table import Table
+
+
+@dataclass(frozen=True, eq=False)
+class FoldResult:
+    """Uncentred influence values of the held-out rows, the predictions behind them, and what it cost."""
+
+    phi: Array
+    used: dict[int, Array]
+    derived: dict[str, Array]
+    clipped: dict[int, int]
+    seconds: dict[int, float]
+
+
+@dataclass(frozen=True, eq=False)
+class FoldTask:
+    """Everything that one held-out fold needs, small enough to be sent to another process.
+
+    Parameters
+    ----------
+    problem : Problem
+        The nuisances and their learners.
+    repeat, fold : int
+        Which split of the rows, and which of its folds is held out.
+    slices : list of slice
+        The folds, as slices of the ordered rows.
+    shared : dict of int to Predictor
+        Nuisances that the fast linear path has already fitted.
+    """
+
+    problem: Problem
+    repeat: int
+    fold: int
+    slices: list[slice]
+    shared: dict[int, Predictor]
+
+    def run(self, ordered: Table) -> FoldResult:
+        """Return the result of this fold; ``ordered`` holds all rows, sorted by fold."""
+        problem, part = self.problem, self.slices[self.fold]
+        predictors, seconds = dict(self.shared), {}
+        if len(predictors) < len(problem.nodes):
+            training = ordered if len(self.slices) == 1 else ordered.take(_outside(part, len(ordered)))
+            seconds = self._fit_rest(training, predictors)
+        fitted = [FittedNuisance(node.spec, predictors[number]) for number, node in enumerate(problem.nodes)]
+        rows = ordered.take(part)
+        at_rows = Evaluated(fitted, rows)
+        phi, derived = [], {}
+        for estimand, names in zip(problem.estimands, problem.names, strict=True):
+            eta = at_rows.named(names)
+            phi.append(np.asarray(estimand.eif(rows, eta), dtype=float).reshape(len(rows), -1))
+            if hasattr(estimand, "derived"):
+                derived.update(estimand.derived(rows, eta))
+        return FoldResult(np.hstack(phi), at_rows.used, derived, at_rows.clipped, seconds)
+
+    def _fit_rest(self, training: Table, predictors: dict[int, Predictor]) -> dict[int, float]:
+        """Add the missing predictors; targets made of other nuisances use inner out-of-fold predictions."""
+        problem = self.problem
+        everything, inner_slices = [slice(0, len(training))], []
+        if problem.needed:
+            training, inner_slices = self._inner_split(training)
+        inner: dict[int, Predict] = {}
+        seconds = {}
+        for number, node in enumerate(problem.nodes):
+            start = time.perf_counter()
+            target, weights = targets(node.spec, training, {name: inner[need] for name, need in node.needs})
+            fit = Fitting(problem, number, training, target, weights, (self.repeat + 1, self.fold + 1))
+            if number not in predictors:
+                predictors[number] = fit.on(everything)[0]
+            if number in problem.needed:
+                fits = [FittedNuisance(node.spec, predict) for predict in fit.on(inner_slices)]
+                inner[number] = Stitched(tuple(fits), tuple(inner_slices))
+            seconds[number] = time.perf_counter() - start
+        return seconds
+
+    def _inner_split(self, training: Table) -> tuple[Table, list[slice]]:
+        plan = self.problem.plan
+        rng = np.random.default_rng(np.random.SeedSequence(plan.seed, spawn_key=(self.repeat, self.fold)))
+        dealt = split(len(training), plan.inner_folds, rng, strata(training, plan.strata), training.clusters)
+        return training.take(np.argsort(dealt.ids, kind="stable")), as_slices(dealt)
+
+
+@dataclass(frozen=True, eq=False)
+class Fitting:
+    """One nuisance with its training rows, ready to be fitted on the complements of slices."""
+
+    problem: Problem
+    number: int
+    table: Table
+    target: Array
+    weights: Array | None
+    place: tuple[int, int]
+
+    def on(self, slices: Sequence[slice]) -> list[Predictor]:
+        """Return one predictor per slice, fitted outside it; on all rows if the one slice is everything."""
+        spec, learner = self.problem.nodes[self.number].spec, self.problem.learners[self.number]
+        X, target, weights = self.table.matrix(spec.given), self.target, self.weights
+        rows = selected(spec, self.table)
+        if rows is not None:
+            before = np.concatenate([[0], np.cumsum(rows)])
+            slices = [slice(int(before[part.start]), int(before[part.stop])) for part in slices]
+            X, target, weights = X[rows], target[rows], None if weights is None else weights[rows]
+        with _naming(self):
+            if hasattr(learner, "fit_folds"):
+                return list(learner.fit_folds(X, target, slices, weights))
+            return [self._refit(learner, X, target, weights, slices, number) for number in range(len(slices))]
+
+    def _refit(
+        self, learner: Any, X: Array, y: Array, w: Array | None, slices: Sequence[slice], number: int
+    ) -> Predictor:
+        part, names = slices[number], self.problem.nodes[self.number].spec.given
+        keep: Any = slice(None) if part == slice(0, len(y)) else _outside(part, len(y))
+        key = (self.number, *self.place, len(slices), number)
+        seed = int(np.random.SeedSequence(self.problem.plan.seed, spawn_key=key).generate_state(1)[0] % 2**31)
+        predictor: Predictor = learner.fit(X[keep], names, y[keep], None if w is None else w[keep], seed)
+        return predictor
+
+
+class _naming:
+    """Say which nuisance, fold and learner an error comes from."""
+
+    def __init__(self, fitting: Fitting) -> None:
+        self.fitting = fitting
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, Exception):
+            return
+        problem, number, fold = self.fitting.problem, self.fitting.number, self.fitting.place[1]
+        learner = problem.learners[number]
+        message = (
+            f"The nuisance {problem.name(number)!r} (learner key {problem.nodes[number].spec.learner!r}) could not be "
+            f"fitted {f'for fold {fold}' if fold else 'for one of the folds'} by {getattr(learner, 'estimator', learner)!r}: "
+            f"{error}"
+        )
+        raise (type(error)(message) if isinstance(error, CausalifError) else LearnerError(message)) from error
+
+
+@dataclass(frozen=True, eq=False)
+class FittedNuisance:
+    """A fitted nuisance as a function of rows; predictions are clipped at the specification's bounds."""
+
+    spec: NuisanceSpec
+    predict: Predictor
+
+    def __call__(self, rows: Table) -> Array:
+        """Return the prediction for every row, clipped."""
+        return self.clip(self.raw(rows))
+
+    def raw(self, rows: Table) -> Array:
+        """Return the prediction for every row as the learner made it."""
+        values = self.predict(rows.matrix(self.spec.given))
+        if not np.isfinite(values).all():
+            raise LearnerError(
+                f"The learner for {self.spec.learner!r} predicted values that are not finite. Choose a more regular one."
+            )
+        return values
+
+    def clip(self, values: Array) -> Array:
+        """Return the values within the specification's bounds."""
+        return values if self.spec.bounds is None else np.clip(values, *self.spec.bounds)
+
+
+@dataclass(frozen=True, eq=False)
+class Stitched:
+    """A nuisance on training rows, each row answered by the inner fit that has not seen it."""
+
+    fits: tuple[FittedNuisance, ...]
+    slices: tuple[slice, ...]
+
+    def __call__(self, rows: Table) -> Array:
+        """Return out-of-fold predictions; ``rows`` are the training rows, possibly with columns assigned."""
+        return np.concatenate([fit(rows.take(part)) for fit, part in zip(self.fits, self.slices, strict=True)])
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """Fitted nuisances at the rows of one fold: each is predicted once and its clipped rows are counted."""
+
+    fitted: Sequence[FittedNuisance]
+    rows: Table
+    used: dict[int, Array] = field(default_factory=dict)
+    clipped: dict[int, int] = field(default_factory=dict)
+
+    def named(self, names: Names) -> Nuisances:
+        """Return the nuisances under the names of one estimand."""
+        return _Named(self, names)
+
+    def at(self, number: int, rows: Table) -> Array:
+        """Return the prediction of one nuisance, remembered for the fold's own rows."""
+        fitted = self.fitted[number]
+        if rows is not self.rows:
+            return fitted(rows)
+        if number not in self.used:
+            raw = fitted.raw(rows)
+            self.used[number] = fitted.clip(raw)
+            self.clipped[number] = int((self.used[number] != raw).sum())
+        return self.used[number]
+
+
+@dataclass(frozen=True, eq=False)
+class _Named(Mapping[str, Predict]):
+    evaluated: Evaluated
+    names: Names
+
+    def __getitem__(self, name: str) -> Callable[[Table], Array]:
+        number = self.names[name]
+        return lambda rows: self.evaluated.at(number, rows)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def strata(table: Table, names: Sequence[str]) -> npt.NDArray[np.float64] | None:
+    """Number the combinations of coded columns, None without columns."""
+    if not names:
+        return None
+    code = np.zeros(len(table))
+    for name in names:
+        code = code * (table[name].max() + 1) + table[name]
+    return code
+
+
+def as_slices(folds: Folds) -> list[slice]:
+    """Return the folds as slices of the rows sorted by fold."""
+    starts = np.concatenate([[0], np.cumsum(np.bincount(folds.ids, minlength=folds.k))])
+    return [slice(int(a), int(b)) for a, b in zip(starts[:-1], starts[1:], strict=True)]
+
+
+def _outside(part: slice, n: int) -> npt.NDArray[np.intp]:
+    return np.concatenate([np.arange(part.start), np.arange(part.stop, n)])

@@ -1,0 +1,239 @@
+"""The average treatment effect, and the effect among the treated, by augmented inverse probability weighting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from causalif._errors import InputError
+from causalif._validate import one_of
+from causalif.engine.crossfit import Derived, cross_fit
+from causalif.engine.estimand import Estimand
+from causalif.engine.learners import Learners
+from causalif.engine.problem import Plan
+from causalif.estimands.counterfactual import AverageEffect, CounterfactualMean, TreatedMoments
+from causalif.estimators._common import (
+    check_clip,
+    check_options,
+    common_settings,
+    diagnostics_of,
+    read_plan,
+    refuse_constant,
+    report_clipping,
+    require_rows,
+)
+from causalif.results.estimate import Estimate, Origin
+from causalif.table import Table, read_table
+
+MOST_LEVELS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class ATE:
+    r"""The average effect of a discrete treatment, adjusted for observed confounders.
+
+    .. math:: \theta = E[\mu_a(X) - \mu_b(X)], \qquad
+        \varphi_a = \mu_a(X) + \frac{1(A = a)}{\pi_a(X)} (Y - \mu_a(X))
+
+    with :math:`\mu_a(X) = E[Y | A = a, X]` and :math:`\pi_a(X) = P(A = a | X)`; with ``target="treated"``,
+    :math:`E[Y - \mu_b(X) | A = a]`.
+
+    Parameters
+    ----------
+    outcome : str
+        Column of a numeric outcome, in any unit; estimates are in the same unit.
+    treatment : str
+        Column of the treatment: two or a few distinct values of any type.
+    adjust : sequence of str
+        Covariates: numeric, boolean or categorical (encoded as indicators).
+    levels : (treated, control), optional
+        The two treatment values to compare. Needed if there are more than two; by default the larger against the
+        smaller in sorted order.
+    target : {"all", "treated"}
+        Whom the effect is averaged over: everybody, or those who have the treated level.
+    learners : "auto", "linear" or mapping
+        "auto" stacks penalised splines with interactions and gradient boosting; "linear" is least squares and
+        logistic regression on the columns as they are, computed for all folds from one cross-product matrix; a
+        mapping gives scikit-learn estimators or Pipelines for "outcome" and "treatment". They are cloned, never
+        changed; unset ``random_state`` parameters are seeded.
+    folds : int or array of shape (n,)
+        Number of folds (default 5; 1 fits and evaluates on the same rows, for parametric models), or a fold label
+        for every row.
+    repeats : int
+        Independent splits, default 1; estimates are medians over splits and standard errors include the split noise.
+    cluster : str, optional
+        Column of cluster labels; clusters stay whole when folds are made, standard errors are clustered.
+    weights : str, optional
+        Column of non-negative sampling weights.
+    clip : float
+        Propensities are kept within [clip, 1 − clip], default 0.01; clipped rows are counted and reported.
+    random_state : int, Generator or None
+        Seed of splits and learners, default 0.
+    n_jobs : int, optional
+        Parallel jobs over folds as in joblib; used for work above about two seconds. Digits do not depend on it.
+    progress : bool
+        Show a progress bar on long work in a terminal.
+
+    Raises
+    ------
+    InputError
+        On unusable columns or options.
+    PositivityError
+        If an arm has too few rows, or so many propensities are at the bounds that the arms hardly overlap.
+
+    Notes
+    -----
+    Assumes that the covariates remove all confounding, that every kind of unit can have either level, and that a
+    unit's outcome depends on its own treatment only. Consistent if either regression is; the standard error also needs
+    both to converge, their errors' product faster than n^(-1/2). Cost: ``folds`` × 3 regressions per repeat.
+
+    References
+    ----------
+    Robins, Rotnitzky and Zhao (1994), JASA 89, 846-866; Chernozhukov et al. (2018), Econometrics Journal 21, C1-C68,
+    equation 5.3.
+
+    Examples
+    --------
+    >>> import causalif as ci
+    >>> fit = ci.ATE(outcome="nettfa", treatment="e401k", adjust=["inc", "age", "fsize", "marr", "male"],
+    ...              learners="linear").fit(ci.datasets.load_401k())
+    >>> list(fit.params.index)
+    ['ATE', 'E[Y(1)]', 'E[Y(0)]']
+    >>> bool(6 < fit.params["ATE"] < 11)
+    True
+    """
+
+    outcome: str
+    treatment: str
+    adjust: Sequence[str] = ()
+    levels: tuple[Any, Any] | None = None
+    target: Literal["all", "treated"] = "all"
+    learners: Learners = "auto"
+    folds: Any = 5
+    repeats: int = 1
+    cluster: str | None = None
+    weights: str | None = None
+    clip: float = 0.01
+    random_state: int | np.random.Generator | None = 0
+    n_jobs: int | None = None
+    progress: bool = True
+
+    def fit(self, data: Any) -> Estimate:
+        """Estimate the effect on a DataFrame.
+
+        Parameters
+        ----------
+        data : pandas.DataFrame or polars.DataFrame
+            One row per unit; never changed.
+
+        Returns
+        -------
+        Estimate
+            Terms ``ATE``, ``E[Y(a)]`` and ``E[Y(b)]``; ``ATT`` and the two means among the treated with
+            ``target="treated"``.
+        """
+        check_options(self, ("outcome", "treatment"))
+        check_clip(self.clip)
+        one_of("target", self.target, ("all", "treated"))
+        table = read_table(
+            data,
+            numbers={"outcome": self.outcome},
+            coded={"treatment": self.treatment},
+            adjust=self.adjust,
+            cluster=self.cluster,
+            weights=self.weights,
+        )
+        refuse_constant(table, "outcome", self.outcome)
+        arms = self._arms(table)
+        plan = read_plan(self, table, (self.treatment,))
+        self._require_arms(table, arms, plan)
+        estimand, derived = self._question(table, arms)
+        result = cross_fit([estimand], table, plan, derived)
+        clipped = report_clipping(result, len(table))
+        treated, control = (table.levels[self.treatment][code] for code in arms)
+        settings = common_settings(
+            "Average treatment effect" if self.target == "all" else "Average effect among the treated",
+            self, table, plan, result,
+        )  # fmt: skip
+        settings["levels"] = f"{treated} (treated) against {control} (control)"
+        settings["warnings"] = clipped
+        return Estimate(
+            values=result.values,
+            influence_values=result.influence,
+            labels=result.labels,
+            index=table.index,
+            clusters=table.clusters,
+            settings=settings,
+            diagnostics=diagnostics_of(result),
+            splits=result.splits,
+            nuisances=result.nuisances,
+            origin=Origin(self, data),
+        )
+
+    def _arms(self, table: Table) -> tuple[int, int]:
+        """Return the codes of the treated and the control level."""
+        present = table.levels[self.treatment]
+        if len(present) < 2:
+            raise InputError(f"`treatment` column {self.treatment!r} has one value only ({present[0]!r}); it must vary.")
+        if self.levels is None:
+            if len(present) > MOST_LEVELS:
+                raise InputError(
+                    f"`treatment` column {self.treatment!r} has {len(present):,} distinct values, so it is continuous. "
+                    "ATE compares levels of a discrete treatment: group the values, or use InvalidIVATE, which takes a "
+                    "continuous treatment if there is an instrument."
+                )
+            if len(present) > 2:
+                raise InputError(
+                    f"`treatment` column {self.treatment!r} has {len(present)} levels {list(present)}. Say which two to "
+                    f"compare, such as levels=({present[1]!r}, {present[0]!r})."
+                )
+            return 1, 0
+        if not isinstance(self.levels, (tuple, list)) or len(self.levels) != 2 or self.levels[0] == self.levels[1]:
+            raise InputError(f"`levels` must be a pair (treated, control) of different values. Got {self.levels!r} instead.")
+        missing = [level for level in self.levels if level not in present]
+        if missing:
+            raise InputError(f"`levels` names {missing}, which `treatment` column {self.treatment!r} never takes: {list(present)[:10]}.")
+        return present.index(self.levels[0]), present.index(self.levels[1])
+
+    def _require_arms(self, table: Table, arms: tuple[int, int], plan: Plan) -> None:
+        groups = [
+            (f"{self.treatment} = {table.levels[self.treatment][code]!r}", table[self.treatment] == code) for code in arms
+        ]
+        require_rows(table, groups, plan)
+
+    def _question(self, table: Table, arms: tuple[int, int]) -> tuple[Estimand, Derived | None]:
+        levels, count = table.levels[self.treatment], len(table.levels[self.treatment])
+        names = (self.outcome, self.treatment, table.names)
+        if self.target == "treated":
+            moments = TreatedMoments(*names, float(arms[0]), float(arms[1]), count, self.clip)
+            given = f"| {_shown(levels[arms[0]])}"
+            labels = ("ATT", f"E[Y({_shown(levels[arms[0]])}) {given}]", f"E[Y({_shown(levels[arms[1]])}) {given}]")
+            return moments, Derived(labels, _treated_means, _treated_jacobian)
+        one, other = (
+            CounterfactualMean(*names, float(code), count, f"E[Y({_shown(levels[code])})]", self.clip) for code in arms
+        )
+        return AverageEffect(one, other), None
+
+
+def _treated_means(moments: Any) -> Any:
+    """ATT = (E[AY] − E[Aμ]) / E[A] and the two means among the treated."""
+    observed, counterfactual, share = moments
+    return np.array([(observed - counterfactual) / share, observed / share, counterfactual / share])
+
+
+def _treated_jacobian(moments: Any) -> Any:
+    observed, counterfactual, share = moments
+    return np.array(
+        [
+            [1 / share, -1 / share, -(observed - counterfactual) / share**2],
+            [1 / share, 0.0, -observed / share**2],
+            [0.0, 1 / share, -counterfactual / share**2],
+        ]
+    )
+
+
+def _shown(level: Any) -> str:
+    return f"{level:g}" if isinstance(level, float) else str(level)

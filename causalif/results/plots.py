@@ -1,0 +1,248 @@
+"""Plots of estimates; matplotlib Axes in, Axes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+
+from causalif._errors import InputError
+from causalif._validate import Array, one_of, whole_number
+from causalif.results.covariance import critical_value
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from causalif.results.estimate import Estimate
+
+_COLOUR, _ACCENT, _GREY = "#1f4e79", "#c0392b", "#8a8a8a"
+_LABEL_WIDTH, _MANY, _BINS = 40, 12, 60
+
+
+def forest(
+    estimate: Estimate | Mapping[str, Estimate], ax: Axes | None = None, level: float = 0.95, joint: bool = False
+) -> Axes:
+    """Draw each term as a point with its confidence interval.
+
+    Parameters
+    ----------
+    estimate : Estimate or mapping of str to Estimate
+        All terms are drawn, from top to bottom; with a mapping, names come before the labels.
+    ax : matplotlib Axes, optional
+        Drawn into; a new figure by default.
+    level : float, default 0.95
+        Confidence level.
+    joint : bool, default False
+        Whether the intervals of one estimate hold for all its terms together.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed (``pip install causalif[plot]``).
+
+    Examples
+    --------
+    >>> from causalif.results.estimate import Estimate
+    >>> ax = forest(Estimate([2.0], [[1.0], [-1.0]], ["ATE"], pd.RangeIndex(2)))
+    >>> [tick.get_text() for tick in ax.get_yticklabels()]
+    ['ATE']
+    """
+    labels, centre, ends = _forest_rows(estimate, level, joint)
+    ax = _axes(ax, height=1.1 + 0.38 * len(labels))
+    y = np.arange(len(labels))
+    ax.axvline(0, color=_GREY, linewidth=0.8, linestyle="--", zorder=0)
+    ax.hlines(y, ends[:, 0], ends[:, 1], color=_COLOUR, linewidth=1.6)
+    ax.plot(centre, y, "o", color=_COLOUR, markersize=5.5)
+    ax.set_yticks(y, [_short(label) for label in labels])
+    ax.set_ylim(len(labels) - 0.4, -0.6)
+    ax.set_xlabel(f"estimate and {'joint ' if joint else ''}{100 * level:g}% interval")
+    _strip(ax)
+    return ax
+
+
+def influence(
+    estimate: Estimate,
+    term: str | None = None,
+    ax: Axes | None = None,
+    kind: Literal["sorted", "histogram"] = "sorted",
+    name: int = 5,
+) -> Axes:
+    """Draw the influence values of one term and name the rows that move it most.
+
+    Parameters
+    ----------
+    estimate : Estimate
+        The estimate.
+    term : str, optional
+        Which term; the first by default.
+    ax : matplotlib Axes, optional
+        Drawn into; a new figure by default.
+    kind : {"sorted", "histogram"}, default "sorted"
+        Rows from the lowest to the highest value, or how often values occur.
+    name : int, default 5
+        How many rows to name, those with the largest absolute values.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    InputError
+        If the term is unknown.
+
+    Notes
+    -----
+    The scale is influence over n: about what the estimate would lose without the row.
+
+    Examples
+    --------
+    >>> from causalif.results.estimate import Estimate
+    >>> ax = influence(Estimate([2.0], [[1.0], [-1.0]], ["ATE"], pd.Index(["ann", "bob"])), name=1)
+    >>> [text.get_text() for text in ax.texts]
+    ['ann']
+    """
+    one_of("kind", kind, ("sorted", "histogram"))
+    one = estimate[term or estimate.labels[0]]
+    share = one.influence_values[:, 0] / one.n
+    top = np.argsort(-np.abs(share), kind="stable")[: whole_number("name", name, 0)]
+    ax = _axes(ax, height=3.6)
+    spots = _draw_sorted(ax, share) if kind == "sorted" else _draw_histogram(ax, share)
+    _name_rows(ax, [(share[i], spots[i], str(one.index[i])) for i in top], upright=kind == "histogram")
+    ax.set_title(_short(one.labels[0]), fontsize="medium")
+    _strip(ax)
+    return ax
+
+
+def splits(estimate: Estimate, term: str | None = None, ax: Axes | None = None, level: float = 0.95) -> Axes:
+    """Draw the estimate of every sample split beside the pooled one.
+
+    Parameters
+    ----------
+    estimate : Estimate
+        With `splits`, that is, fitted by sample splitting.
+    term : str, optional
+        Which term; the first by default.
+    ax : matplotlib Axes, optional
+        Drawn into; a new figure by default.
+    level : float, default 0.95
+        Confidence level of the intervals.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    InputError
+        If the term is unknown or the estimate has no splits.
+
+    Examples
+    --------
+    >>> from causalif.results.estimate import Estimate
+    >>> table = pd.DataFrame({"repeat": [0, 1], "term": "ATE", "estimate": [1.9, 2.1], "std_error": [0.7, 0.7]})
+    >>> ax = splits(Estimate([2.0], [[1.0], [-1.0]], ["ATE"], pd.RangeIndex(2), splits=table))
+    >>> ax.get_xlabel()
+    'repeat'
+    """
+    one = estimate[term or estimate.labels[0]]
+    if one.splits is None or one.splits.empty:
+        raise InputError("This estimate has no `splits`: fit with sample splitting (`folds`, `repeats`) to see them.")
+    ax = _axes(ax, height=3.6)
+    table = one.splits.sort_values("estimate", kind="stable")
+    place = np.arange(len(table))
+    half = critical_value(level, one.moments.df)[0] * table["std_error"]
+    ax.axhspan(*one.conf_int(level).iloc[0], color=_COLOUR, alpha=0.12, linewidth=0, label=f"pooled {100 * level:g}% interval")
+    ax.axhline(one.values[0], color=_COLOUR, linewidth=1.2, label="pooled")
+    ax.errorbar(place, table["estimate"], half, fmt="o", color=_GREY, markersize=4, linewidth=1,
+                label="single split")  # fmt: skip
+    ax.set_xticks(place, [str(repeat) for repeat in table["repeat"]], rotation=90 if len(place) > _MANY else 0)
+    ax.set_xlabel("repeat")
+    ax.set_ylabel(_short(one.labels[0]))
+    ax.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(0, 1.16), ncols=3)
+    _strip(ax)
+    return ax
+
+
+def _axes(ax: Axes | None, height: float) -> Axes:
+    if ax is not None:
+        return ax
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415 (an extra)
+    except ImportError as error:
+        raise ImportError("Plots need matplotlib: `pip install causalif[plot]`.") from error
+    from matplotlib import pyplot as plt  # noqa: PLC0415 (an extra)
+
+    figure: Figure = plt.figure(figsize=(6.4, height), layout="constrained")
+    return figure.add_subplot()
+
+
+def _strip(ax: Axes) -> None:
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+
+
+def _short(label: str) -> str:
+    """A label that fits beside the axis; dollar signs stay dollar signs."""
+    flat = " ".join(label.split()).replace("$", r"\$")
+    return flat if len(flat) <= _LABEL_WIDTH else flat[: _LABEL_WIDTH - 3] + "..."
+
+
+def _forest_rows(
+    estimate: Estimate | Mapping[str, Estimate], level: float, joint: bool
+) -> tuple[list[str], Array, Array]:
+    named = estimate if isinstance(estimate, Mapping) else {"": estimate}
+    if not named:
+        raise InputError("`estimate` is an empty mapping: nothing to draw.")
+    alone = all(e.p == 1 for e in named.values())
+    labels = [_row_label(name, label, alone) for name, e in named.items() for label in e.labels]
+    ends = np.concatenate([e.conf_int(level, joint).to_numpy() for e in named.values()])
+    return labels, np.concatenate([e.values for e in named.values()]), ends
+
+
+def _row_label(name: str, label: str, alone: bool) -> str:
+    if not name:
+        return label
+    return name if alone else f"{name}: {label}"
+
+
+def _draw_sorted(ax: Axes, share: Array) -> Array:
+    rank = np.empty(len(share))
+    rank[np.argsort(share, kind="stable")] = np.arange(len(share))
+    ax.axvline(0, color=_GREY, linewidth=0.8)
+    ax.plot(share, rank, ".", color=_COLOUR, markersize=4, rasterized=len(share) > 10 * _BINS)
+    ax.set_xlabel("influence / n")
+    ax.set_ylabel("rows, from lowest to highest")
+    return rank
+
+
+def _draw_histogram(ax: Axes, share: Array) -> Array:
+    counts, edges, _ = ax.hist(share, bins=min(_BINS, max(5, int(np.sqrt(len(share))))), color=_COLOUR, alpha=0.75)
+    ax.set_xlabel("influence / n")
+    ax.set_ylabel("rows")
+    at = np.clip(np.searchsorted(edges, share, side="right") - 1, 0, len(edges) - 2)
+    return np.asarray(counts)[at]
+
+
+def _name_rows(ax: Axes, points: list[tuple[float, float, str]], *, upright: bool) -> None:
+    for k, (x, y, label) in enumerate(points):
+        ax.plot([x], [y], ".", color=_ACCENT, markersize=7)
+        inward = -1 if x > 0 else 1
+        offset = (0, 5 + 3 * (k % 3)) if upright else (6 * inward, 0)
+        ax.annotate(
+            label,
+            (x, y),
+            xytext=offset,
+            textcoords="offset points",
+            fontsize="small",
+            color=_ACCENT,
+            rotation=90 if upright else 0,
+            ha="center" if upright else ("right" if inward < 0 else "left"),
+            va="bottom" if upright else "center",
+        )

@@ -1,0 +1,355 @@
+"""The one door for data: a DataFrame becomes validated numeric columns by role."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import narwhals.stable.v1 as nw
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from causalif._errors import DataWarning, DesignWarning, InputError
+from causalif._validate import Array
+
+LARGEST_EXACT_INTEGER = 2**53
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Validated numeric columns, their row index, clusters and weights.
+
+    Parameters
+    ----------
+    columns : mapping of str to ndarray of shape (n,)
+        Every column that is not a covariate, as float64; coded columns hold level positions 0, 1, ...
+    covariates : ndarray of shape (n, p)
+        The adjustment columns after encoding.
+    names : tuple of str
+        Names of the covariates, in order.
+    index : pandas.Index
+        Row labels of the DataFrame that the table was read from.
+    levels : mapping of str to tuple
+        For each coded column, the original values in order of their codes.
+    clusters : ndarray of shape (n,), optional
+        Cluster label of each row.
+    weights : ndarray of shape (n,), optional
+        Sampling weights, scaled to mean one.
+    notes : tuple of str
+        What was done on reading, for the summary.
+    """
+
+    columns: Mapping[str, Array]
+    covariates: Array
+    names: tuple[str, ...]
+    index: pd.Index
+    levels: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    clusters: npt.NDArray[Any] | None = None
+    weights: Array | None = None
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.index)
+
+    def __getitem__(self, name: str) -> Array:
+        """Return one column as a float array of shape (n,)."""
+        if name in self.columns:
+            return self.columns[name]
+        return np.asarray(self.covariates[:, self.names.index(name)])
+
+    def matrix(self, names: Sequence[str]) -> Array:
+        """Return the named columns side by side, shape (n, len(names)); the covariates in order cost no copy."""
+        names = tuple(names)
+        if names == self.names:
+            return self.covariates
+        if not names:
+            return np.empty((len(self), 0))
+        if names[1:] == self.names and names[0] in self.columns:
+            return np.hstack([self.columns[names[0]][:, None], self.covariates])
+        return np.column_stack([self[name] for name in names])
+
+    def take(self, rows: slice | npt.NDArray[Any]) -> Table:
+        """Return the table of some rows; a slice gives views, an index array or mask gives copies."""
+        covariates = self.covariates[rows]
+        return replace(
+            self,
+            columns={name: values[rows] for name, values in self.columns.items()},
+            covariates=covariates if covariates.flags.c_contiguous else np.ascontiguousarray(covariates),
+            index=self.index[rows],
+            clusters=None if self.clusters is None else self.clusters[rows],
+            weights=None if self.weights is None else self.weights[rows],
+        )
+
+    def assign(self, **values: float | Array) -> Table:
+        """Return a table in which whole columns are set, as in "what if everybody were treated"."""
+        columns = dict(self.columns)
+        for name, value in values.items():
+            if name not in columns:
+                raise InputError(f"Only role columns can be assigned; {name!r} is not one of {sorted(columns)}.")
+            columns[name] = np.broadcast_to(np.asarray(value, dtype=float), len(self))
+        return replace(self, columns=columns)
+
+
+def read_table(
+    data: Any,
+    *,
+    numbers: Mapping[str, str] | None = None,
+    coded: Mapping[str, str] | None = None,
+    adjust: Sequence[str] = (),
+    cluster: str | None = None,
+    weights: str | None = None,
+) -> Table:
+    """Read and check the columns that an estimator names.
+
+    Parameters
+    ----------
+    data : pandas.DataFrame, polars.DataFrame or any eager frame known to narwhals
+        One row per unit. Never changed.
+    numbers, coded : mapping of role to column name
+        Columns that must be numeric, and columns whose distinct values become levels 0, 1, ....
+    adjust : sequence of str
+        Covariates: numeric, boolean or pandas categorical (encoded as indicators, first level left out).
+    cluster, weights : str, optional
+        Columns with the cluster labels and with non-negative sampling weights.
+
+    Returns
+    -------
+    Table
+        Float64 columns in the row order of ``data``.
+
+    Raises
+    ------
+    InputError
+        On missing, repeated, overlapping, non-numeric or non-finite columns, each with the remedy.
+    """
+    numbers, coded = dict(numbers or {}), dict(coded or {})
+    adjust = _listed("adjust", adjust)
+    roles = [*numbers.items(), *coded.items(), *(("adjust", name) for name in adjust)]
+    roles += [(role, name) for role, name in (("cluster", cluster), ("weights", weights)) if name is not None]
+    _require_disjoint(roles)
+    frame = _select(data, roles)
+    if len(frame) == 0:
+        raise InputError("`data` has no rows.")
+    columns = {name: _number(frame, role, name) for role, name in numbers.items()}
+    levels = {}
+    for role, name in coded.items():
+        columns[name], levels[name] = _coded(frame, role, name)
+    covariates, names, notes = _covariates(frame, adjust)
+    return Table(
+        columns=columns,
+        covariates=covariates,
+        names=names,
+        index=frame.index,
+        levels=levels,
+        clusters=None if cluster is None else _labels(frame, cluster),
+        weights=None if weights is None else _weights(frame, weights),
+        notes=notes,
+    )
+
+
+def _listed(role: str, names: object) -> tuple[str, ...]:
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise InputError(f"`{role}` must be a list of column names, such as ['age', 'income']. Got {names!r} instead.")
+    return tuple(names)
+
+
+def _require_disjoint(roles: Sequence[tuple[str, str]]) -> None:
+    seen: dict[str, str] = {}
+    for role, name in roles:
+        if not isinstance(name, str):
+            raise InputError(f"`{role}` must name a column by a string. Got {name!r} instead.")
+        if name in seen:
+            raise InputError(
+                f"Column {name!r} is given twice, as `{seen[name]}` and as `{role}`. Each column can play one role: "
+                "leave it out of one of them."
+            )
+        seen[name] = role
+
+
+def _select(data: Any, roles: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    """Return the needed columns as a pandas frame, whatever eager frame came in."""
+    available = _column_names(data)
+    for role, name in roles:
+        count = available.count(name)
+        if count == 0:
+            raise InputError(_unknown_column(role, name, available))
+        if count > 1:
+            raise InputError(
+                f"`{role}` names the column {name!r}, which `data` has {count} times. Rename the copies or keep one."
+            )
+    needed = [name for _, name in roles]
+    if isinstance(data, pd.DataFrame):
+        return data[needed]
+    native = nw.from_native(data, eager_only=True)
+    return pd.DataFrame({name: _native_column(native[name]) for name in needed})
+
+
+def _column_names(data: Any) -> list[Any]:
+    if isinstance(data, pd.DataFrame):
+        return list(data.columns)
+    try:
+        return list(nw.from_native(data, eager_only=True).columns)
+    except TypeError as error:
+        raise InputError(
+            f"`data` must be a pandas or polars DataFrame. Got {type(data).__name__} instead. "
+            "A lazy frame must be collected first; an array needs column names: pd.DataFrame(array, columns=[...])."
+        ) from error
+
+
+def _unknown_column(role: str, name: str, available: list[Any]) -> str:
+    texts = [str(column) for column in available]
+    close = difflib.get_close_matches(name, texts, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else f" It has {', '.join(texts[:12])}{', ...' * (len(texts) > 12)}."
+    return f"`{role}` names the column {name!r}, which `data` does not have.{hint}"
+
+
+def _native_column(column: Any) -> Any:
+    if isinstance(column.dtype, (nw.Categorical, nw.Enum)):
+        return pd.Categorical(column.to_list())
+    if column.dtype.is_numeric() or column.dtype == nw.Boolean:
+        missing = column.is_null()
+        return column.cast(nw.Float64).to_numpy() if bool(missing.any()) else column.to_numpy()
+    return pd.Series(column.to_list())
+
+
+def _number(frame: pd.DataFrame, role: str, name: str) -> Array:
+    column = frame[name]
+    _require_numeric(column, role)
+    values = np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
+    _require_finite(values, role, name, frame.index)
+    _tell_lost_precision(column, values, role)
+    return values
+
+
+def _require_numeric(column: pd.Series, role: str) -> None:
+    dtype = column.dtype
+    if pd.api.types.is_bool_dtype(dtype) or (
+        pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype)
+    ):
+        return
+    remedy = "Convert it with pd.to_numeric, or encode it"
+    if role == "adjust":
+        remedy = "Use .astype('category') to have indicators made, pd.to_numeric if it holds numbers, or leave it out"
+    example = column.dropna().iloc[0] if column.notna().any() else None
+    raise InputError(
+        f"`{role}` column {column.name!r} must hold numbers. Got dtype {dtype} (for example {example!r}) instead. {remedy}."
+    )
+
+
+def _require_finite(values: Array, role: str, name: str, index: pd.Index) -> None:
+    if np.isfinite(values.sum()):
+        return
+    bad = ~np.isfinite(values)
+    count = int(bad.sum())
+    if count == 0:
+        return
+    missing = int(np.isnan(values).sum())
+    kinds = [f"{missing:,} missing"] * (missing > 0) + [f"{count - missing:,} infinite"] * (count > missing)
+    first = ", ".join(repr(label) for label in index[bad][:3].tolist())
+    raise InputError(
+        f"`{role}` column {name!r} has {' and '.join(kinds)} of {len(values):,} values; first at index {first}. "
+        f"Drop those rows with data.dropna(subset=[{name!r}]) or impute them before fitting."
+    )
+
+
+def _tell_lost_precision(column: pd.Series, values: Array, role: str) -> None:
+    if pd.api.types.is_integer_dtype(column.dtype) and np.abs(values).max() > LARGEST_EXACT_INTEGER:
+        warnings.warn(
+            f"`{role}` column {column.name!r} holds whole numbers beyond 2^53; as floating point they lose their last digits.",
+            DataWarning,
+            stacklevel=2,
+        )
+
+
+def _coded(frame: pd.DataFrame, role: str, name: str) -> tuple[Array, tuple[Any, ...]]:
+    """Codes 0, 1, ... in sorted order of the distinct values, with those values."""
+    column = frame[name]
+    if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
+        values = _number(frame, role, name)
+        levels, codes = np.unique(values, return_inverse=True)
+        return codes.astype(np.float64), tuple(levels.tolist())
+    if column.isna().any():
+        where = frame.index[column.isna()]
+        raise InputError(
+            f"`{role}` column {name!r} has {len(where):,} missing of {len(column):,} values; first at index "
+            f"{', '.join(repr(label) for label in where[:3].tolist())}. Drop those rows or impute them before fitting."
+        )
+    ordered = column.astype("category")
+    ordered = ordered.cat.remove_unused_categories()
+    return ordered.cat.codes.to_numpy(dtype=np.float64), tuple(ordered.cat.categories.tolist())
+
+
+def _labels(frame: pd.DataFrame, name: str) -> npt.NDArray[Any]:
+    codes, _ = pd.factorize(frame[name])
+    if (codes < 0).any():
+        raise InputError(f"`cluster` column {name!r} has {int((codes < 0).sum()):,} missing labels. Every row needs one.")
+    if codes.max() < 1:
+        raise InputError(f"`cluster` column {name!r} has one cluster only; clustered standard errors need at least two.")
+    return np.asarray(frame[name].to_numpy())
+
+
+def _weights(frame: pd.DataFrame, name: str) -> Array:
+    values = _number(frame, "weights", name)
+    if values.min() < 0 or values.max() <= 0:
+        raise InputError(f"`weights` column {name!r} must hold non-negative numbers, not all zero; its least is {values.min():g}.")
+    return np.asarray(values / values.mean())
+
+
+def _covariates(frame: pd.DataFrame, adjust: tuple[str, ...]) -> tuple[Array, tuple[str, ...], tuple[str, ...]]:
+    categorical = [name for name in adjust if isinstance(frame[name].dtype, pd.CategoricalDtype)]
+    notes = []
+    if not categorical:
+        for name in adjust:
+            _require_numeric(frame[name], "adjust")
+        matrix, names = frame[list(adjust)].to_numpy(dtype=np.float64, na_value=np.nan), adjust
+    else:
+        pieces = [_indicators(frame, name) if name in categorical else _one_column(frame, name) for name in adjust]
+        matrix = np.column_stack([values for values, _ in pieces])
+        names = tuple(name for _, part in pieces for name in part)
+        notes.append(f"indicators made of {', '.join(categorical)}; the first level of each is the reference")
+    for position, name in enumerate(names):
+        _require_finite(matrix[:, position], "adjust", name, frame.index)
+        if name in adjust:
+            _tell_lost_precision(frame[name], matrix[:, position], "adjust")
+    return _without_useless(matrix, names, tuple(notes))
+
+
+def _one_column(frame: pd.DataFrame, name: str) -> tuple[Array, tuple[str, ...]]:
+    return _number(frame, "adjust", name)[:, None], (name,)
+
+
+def _indicators(frame: pd.DataFrame, name: str) -> tuple[Array, tuple[str, ...]]:
+    codes, levels = _coded(frame, "adjust", name)
+    chosen = range(1, len(levels))
+    return np.column_stack([codes == code for code in chosen] or [np.ones((len(codes), 1))]).astype(float), tuple(
+        f"{name}[{levels[code]}]" for code in chosen
+    ) or (name,)
+
+
+def _without_useless(
+    matrix: Array, names: tuple[str, ...], notes: tuple[str, ...]
+) -> tuple[Array, tuple[str, ...], tuple[str, ...]]:
+    """Keep constant and repeated covariates out of the design, and say so."""
+    reasons: dict[int, str] = {}
+    seen: dict[tuple[float, ...], list[int]] = {}
+    for j in range(matrix.shape[1]):
+        column = matrix[:, j]
+        if column.min() == column.max():
+            reasons[j] = f"{names[j]!r} is constant"
+            continue
+        alike = seen.setdefault((column[0], column[-1], column.sum()), [])
+        twin = next((i for i in alike if np.array_equal(matrix[:, i], column)), None)
+        if twin is not None:
+            reasons[j] = f"{names[j]!r} repeats {names[twin]!r}"
+        alike.append(j)
+    if not reasons:
+        return matrix, names, notes
+    message = f"Kept out of the design: {'; '.join(reasons.values())}."
+    warnings.warn(message, DesignWarning, stacklevel=2)
+    keep = [j for j in range(matrix.shape[1]) if j not in reasons]
+    return matrix[:, keep], tuple(names[j] for j in keep), (*notes, message)

@@ -1,0 +1,213 @@
+"""The numerical pathwise derivative: on a finite-support law an influence function can be checked exactly."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from causalif._validate import Array
+from causalif.engine.estimand import Estimand, FiniteLaw
+from causalif.engine.nuisance import Nuisances, NuisanceSpec, Predict, Probability, targets
+from causalif.table import Table
+
+STEP = 1e-5
+OUTCOME_VALUES = (-1.0, 0.3, 2.0)
+
+
+@dataclass(frozen=True)
+class EstimandReport:
+    """The largest errors that the check found, all of them within the tolerance.
+
+    Parameters
+    ----------
+    derivative : float
+        Largest |φ − θ − numerical derivative| / (1 + |φ − θ|) over support points and coordinates.
+    mean : float
+        Largest |E φ − θ|.
+    locality : float
+        Largest difference between φ on a subset of rows and the subset of φ.
+    robustness : tuple of float
+        For every declared set, the largest |E φ − θ| when all other nuisances are spoiled.
+    """
+
+    derivative: float
+    mean: float
+    locality: float
+    robustness: tuple[float, ...]
+
+
+def check_estimand(
+    estimand: Estimand, law: FiniteLaw | None = None, atol: float = 1e-5, random_state: int = 0
+) -> EstimandReport:
+    """Compare an influence function with the numerical pathwise derivative of its functional.
+
+    On a finite-support law P every functional ψ can be summed exactly. For each support point o,
+
+        φ(o; η(P)) − ψ(P)  must equal  [ψ((1 − ε) P + ε δ_o) − ψ((1 + ε) P − ε δ_o)] / (2 ε).
+
+    Also checked: E φ = θ, row-locality, and that every declared set of nuisances suffices for E φ = θ when all the
+    others are spoiled. It catches a wrong sign, a missing correction term and a mis-scaled one, such as a score that
+    was solved for θ without its Jacobian.
+
+    Parameters
+    ----------
+    estimand : Estimand
+        The question, with ``nuisances``, ``eif`` and ``plug_in``.
+    law : FiniteLaw, optional
+        Where to check; by default a random law over the columns that the estimand names, see `random_law`.
+    atol : float
+        Tolerance, default 1e-5; the derivative is compared relative to 1 + |φ − θ|.
+    random_state : int
+        Seed of the default law and of the spoiled nuisances.
+
+    Returns
+    -------
+    EstimandReport
+        The errors that were found.
+
+    Raises
+    ------
+    AssertionError
+        If one of them exceeds ``atol``; the message says which law fails, where, and by how much.
+
+    Notes
+    -----
+    Costs two evaluations of ``plug_in`` per support point: milliseconds for a law of a hundred points.
+
+    Examples
+    --------
+    >>> from causalif.estimands.counterfactual import CounterfactualMean
+    >>> report = check_estimand(CounterfactualMean("y", "a", ("x",), level=1.0))
+    >>> report.derivative < 1e-5
+    True
+    """
+    law = random_law(estimand, random_state) if law is None else law
+    rows = law.table(_covariates(estimand))
+    eta = saturated(estimand, law)
+    theta = np.atleast_1d(estimand.plug_in(law))
+    phi = _two_dimensional(estimand.eif(rows, eta))
+    derivative = _derivative_error(estimand, law, phi - theta, atol)
+    mean = _largest(f"E φ = θ for {estimand.labels}", np.abs(law.expect(phi) - theta), atol)
+    return EstimandReport(
+        derivative=derivative,
+        mean=mean,
+        locality=_locality_error(estimand, rows, eta, phi, atol),
+        robustness=_robustness_errors(estimand, law, eta, theta, max(atol, 1e-8), random_state),
+    )
+
+
+def random_law(estimand: Estimand, random_state: int = 0, values: Mapping[str, tuple[float, ...]] | None = None) -> FiniteLaw:
+    """Return a random law with full support on a product grid of the estimand's columns.
+
+    Parameters
+    ----------
+    estimand : Estimand
+        Its nuisances name the columns; those that appear in conditions or as levels get those levels, covariates get
+        three values (one covariate) or two (several), anything else the values −1, 0.3 and 2.
+    random_state : int
+        Seed.
+    values : mapping of str to tuple of float, optional
+        Support of some columns, instead of the defaults.
+
+    Returns
+    -------
+    FiniteLaw
+        Probabilities are Dirichlet draws, bounded away from zero.
+    """
+    support = {**_supports(estimand), **(values or {})}
+    points = pd.DataFrame(list(itertools.product(*support.values())), columns=list(support))
+    draws = np.random.default_rng(random_state).gamma(2.0, size=len(points)) + 0.2
+    return FiniteLaw(points, draws / draws.sum())
+
+
+def saturated(estimand: Estimand, law: FiniteLaw) -> Nuisances:
+    """Return the exact nuisances of a law, as functions of rows."""
+    rows = law.table(_covariates(estimand))
+    eta: dict[str, Predict] = {}
+    for name, spec in estimand.nuisances().items():
+        target, weights = targets(spec, rows, eta)
+        mass = np.ones(len(rows)) if weights is None else weights
+        for column, value in spec.where:
+            mass = mass * (rows[column] == value)
+        eta[name] = _lookup(spec, rows, law.conditional_mean(target, spec.given, mass))
+    return eta
+
+
+def _lookup(spec: NuisanceSpec, rows: Table, values: Array) -> Predict:
+    """Answer by the values of the conditioning columns, so that assigned columns are honoured."""
+    known = dict(zip(map(tuple, rows.matrix(spec.given).tolist()), values.tolist(), strict=True))
+    return lambda asked: np.array([known[tuple(key)] for key in asked.matrix(spec.given).tolist()], dtype=float)
+
+
+def _covariates(estimand: Estimand) -> tuple[str, ...]:
+    """Return the conditioning columns that never are targets or conditions."""
+    specs = estimand.nuisances().values()
+    roles = {spec.target for spec in specs if isinstance(spec.target, str)}
+    roles |= {column for spec in specs for column, _ in spec.where}
+    return tuple(dict.fromkeys(name for spec in specs for name in spec.given if name not in roles))
+
+
+def _supports(estimand: Estimand) -> dict[str, tuple[float, ...]]:
+    specs = estimand.nuisances().values()
+    covariates = _covariates(estimand)
+    levels: dict[str, set[float]] = {}
+    for spec in specs:
+        for column, value in spec.where:
+            levels.setdefault(column, {0.0, 1.0}).add(value)
+        if isinstance(spec, Probability):
+            levels.setdefault(spec.target, {0.0, 1.0}).add(spec.level)
+    support = {name: (0.0, 1.0, 2.0) if len(covariates) == 1 else (0.0, 1.0) for name in covariates}
+    support |= {name: tuple(sorted(values)) for name, values in levels.items()}
+    for spec in specs:
+        if isinstance(spec.target, str):
+            support.setdefault(spec.target, OUTCOME_VALUES)
+    return support
+
+
+def _two_dimensional(phi: Array) -> Array:
+    return phi.reshape(len(phi), -1)
+
+
+def _derivative_error(estimand: Estimand, law: FiniteLaw, centred: Array, atol: float) -> float:
+    slopes = np.array(
+        [
+            (estimand.plug_in(law.mix(point, STEP)) - estimand.plug_in(law.mix(point, -STEP))) / (2 * STEP)
+            for point in range(len(law.points))
+        ]
+    ).reshape(centred.shape)
+    errors = np.abs(centred - slopes) / (1 + np.abs(centred))
+    return _largest(f"φ − θ = pathwise derivative for {estimand.labels}", errors, atol)
+
+
+def _locality_error(estimand: Estimand, rows: Table, eta: Nuisances, phi: Array, atol: float) -> float:
+    some = np.arange(1 + len(rows) // 3)
+    return _largest("row-locality", np.abs(_two_dimensional(estimand.eif(rows.take(some), eta)) - phi[some]), atol)
+
+
+def _robustness_errors(
+    estimand: Estimand, law: FiniteLaw, eta: Nuisances, theta: Array, atol: float, random_state: int
+) -> tuple[float, ...]:
+    rows = law.table(_covariates(estimand))
+    found = []
+    for kept in estimand.robustness:
+        wrong = {name: f if name in kept else spoil(f, random_state + k) for k, (name, f) in enumerate(eta.items())}
+        drift = np.abs(law.expect(_two_dimensional(estimand.eif(rows, wrong))) - theta)
+        found.append(_largest(f"E φ = θ with only {sorted(kept)} right", drift, atol))
+    return tuple(found)
+
+
+def spoil(nuisance: Callable[[Table], Array], seed: int) -> Predict:
+    """Return a wrong version of a nuisance: bent by a smooth function of its own values, probabilities stay inside."""
+    tilt = 0.8 + 0.1 * np.random.default_rng(seed).uniform()
+    return lambda rows: tilt * nuisance(rows) + 0.05 * np.cos(3 * nuisance(rows))
+
+
+def _largest(law: str, errors: Array, atol: float) -> float:
+    worst = float(np.max(errors))
+    if not worst <= atol:
+        raise AssertionError(f"The law {law!r} fails: largest error {worst:.3g}, tolerance {atol:g}.")
+    return worst
