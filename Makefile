@@ -8,7 +8,7 @@ BUILD := hatchling editables
 CHECKERS := ruff mypy pandas-stubs scipy-stubs types-tqdm
 PEERS := DoubleML
 
-.PHONY: help demo test slow lint types wheel core bench clean
+.PHONY: help demo test slow lint types wheel core oldest bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -17,12 +17,13 @@ help:
 	@echo "make slow   the long simulation studies"
 	@echo "make lint   style (ruff);  make types  annotations (mypy)"
 	@echo "make core   builds the wheel and tests it where no extra is installed"
+	@echo "make oldest the whole suite with the oldest versions that pyproject.toml allows"
 	@echo "make bench  the benchmarks, side by side with peers"
 	@echo "make clean  removes the virtual environments and whatever was built"
 
 # One thread a numerical library: the tests are many small problems, which pools of threads only slow down.
-test slow core: export OMP_NUM_THREADS ?= 1
-test slow core: export OPENBLAS_NUM_THREADS ?= 1
+test slow core oldest: export OMP_NUM_THREADS ?= 1
+test slow core oldest: export OPENBLAS_NUM_THREADS ?= 1
 
 demo: .venv-demo/stamp
 	.venv-demo/bin/python -m causalif demo
@@ -48,11 +49,14 @@ wheel: .venv-core/stamp
 core: wheel
 	CAUSALIF_EXTRAS=none .venv-core/bin/pytest tests
 
+oldest: .venv-oldest/stamp
+	CAUSALIF_EXTRAS=all .venv-oldest/bin/python -m pytest
+
 bench: .venv-bench/stamp
 	set -e; for script in benchmarks/*.py; do .venv-bench/bin/python "$$script"; done
 
 clean:
-	rm -rf .venv-demo .venv-test .venv-core .venv-bench build output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv-demo .venv-test .venv-core .venv-oldest .venv-bench build output .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # $(call environment,FOLDER,WHAT PIP INSTALLS): a fresh environment, so that nothing of an earlier one stays behind.
 define environment
@@ -71,6 +75,10 @@ endef
 
 .venv-core/stamp: pyproject.toml constraints.txt
 	$(call environment,.venv-core,. pytest hypothesis)
+
+.venv-oldest/stamp: PINNED := $(FLAGS) --constraint constraints-oldest.txt
+.venv-oldest/stamp: pyproject.toml constraints-oldest.txt
+	$(call environment,.venv-oldest,--editable '.[test]')
 
 .venv-bench/stamp: pyproject.toml constraints.txt
 	$(call environment,.venv-bench,--editable '.[data]' $(PEERS))

@@ -32,7 +32,19 @@ class PositivityError(CausalifError):
 
 
 class WeakIdentificationError(CausalifError):
-    """The data carry too little information about the target for any standard error to be meaningful."""
+    """The data carry too little information about the target for any standard error to be meaningful.
+
+    Parameters
+    ----------
+    message : str
+        What is weak, and what can be said all the same.
+    robust_set : list of (float, float), optional
+        A confidence set that stays valid, for programs to read.
+    """
+
+    def __init__(self, message: str, robust_set: list[tuple[float, float]] | None = None) -> None:
+        super().__init__(message)
+        self.robust_set = robust_set
 
 
 class ConvergenceError(CausalifError):

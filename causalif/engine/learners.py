@@ -91,8 +91,15 @@ class SklearnPredictor:
             return np.empty(0)
         frame = pd.DataFrame(X, columns=list(self.names), copy=False)
         if is_classifier(self.model):
-            return np.asarray(self.model.predict_proba(frame)[:, -1], dtype=float)
+            return _probability_of_one(self.model, frame)
         return np.asarray(self.model.predict(frame), dtype=float).reshape(len(X)) * self.scale
+
+
+def _probability_of_one(model: Any, frame: pd.DataFrame) -> Array:
+    """Return the predicted probability of class 1, also when the training rows had one class only."""
+    probabilities = model.predict_proba(frame)
+    where = np.flatnonzero(np.asarray(model.classes_, dtype=float) == 1.0)
+    return np.asarray(probabilities[:, where[0]], dtype=float) if len(where) else np.zeros(len(frame))
 
 
 def _rescue_scale(y: Array) -> float:

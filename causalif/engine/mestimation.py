@@ -13,12 +13,14 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit
 
 from causalif._errors import ConvergenceError, InputError, NotIdentifiedError
 from causalif._validate import Array
 
 MAX_CONDITION = 1e10
 _COMPLEX_STEP = 1e-30
+_ROOT = 1e-3  # of a standard error
 
 ComplexArray = npt.NDArray[np.complex128]
 RowFunctions = Callable[[Mapping[str, ComplexArray]], Mapping[str, ComplexArray]]
@@ -135,7 +137,7 @@ def m_influence(
     Raises
     ------
     InputError
-        ``theta`` is not a root: some mean of psi is over 1e-4 of its root mean square.
+        ``theta`` is not a root: a Newton step would move it by over a thousandth of a standard error.
     NotIdentifiedError
         The equations do not pin the parameters down (condition number of J over 1e10 after scaling).
 
@@ -162,9 +164,9 @@ def m_influence(
         raise InputError(f"`psi` must return shape (n, {len(theta)}). Got {rows.shape} instead.")
     scale = relative_weights(weights, len(rows))
     weighted = rows * scale[:, None]
-    _check_root(weighted)
     derivative = _mean_jacobian(psi, theta, scale) if jacobian is None else np.asarray(jacobian, dtype=float)
     influence = -_solve_scaled(derivative, weighted.T).T
+    _check_root(influence, np.abs(theta))
     if target is None:
         return influence
     gradient = central_jacobian(lambda t: np.atleast_1d(np.asarray(target(t), dtype=float)), theta)
@@ -175,14 +177,17 @@ def _mean_jacobian(psi: Callable[[Array], Array], theta: Array, scale: Array) ->
     return central_jacobian(lambda t: np.asarray(scale @ np.asarray(psi(t), dtype=float) / len(scale)), theta)
 
 
-def _check_root(weighted: Array) -> None:
-    size = np.sqrt((weighted**2).mean(axis=0))
-    off = np.abs(weighted.mean(axis=0)) / np.where(size > 0, size, 1.0)
-    if not (off < 1e-4).all():
-        worst = int(np.argmax(np.where(np.isnan(off), np.inf, off)))
+def _check_root(influence: Array, size: Array) -> None:
+    """Raise unless the Newton step from here, which is the mean influence, is small beside the standard errors."""
+    step = np.abs(influence.mean(axis=0))
+    error = np.sqrt((influence**2).sum(axis=0)) / len(influence)
+    # a parameter without sampling error is a root up to rounding
+    allowed = np.maximum(_ROOT * error, 1e-9 * np.maximum(1.0, size))
+    if not (step <= allowed).all():
+        worst = int(np.argmax(np.where(np.isnan(step), np.inf, step / allowed)))
         raise InputError(
-            f"`theta` must solve the equations: the mean of psi[:, {worst}] is {off[worst]:.1e} of its root mean "
-            "square. Solve for the root first."
+            f"`theta` must solve the equations: parameter {worst} would still move by {step[worst]:.1e}, with a "
+            f"standard error of {error[worst]:.1e}. Solve for the root first."
         )
 
 
@@ -292,9 +297,9 @@ class IndexStack:
     @cached_property
     def parameter_influence(self) -> Array:
         """Influence values of all parameters, blocks side by side, shape (n, q)."""
-        scores = self.scores()
-        _check_root(scores)
-        return -_solve_scaled(self.jacobian(), scores.T).T
+        influence = -_solve_scaled(self.jacobian(), self.scores().T).T
+        _check_root(influence, np.ones(influence.shape[1]))
+        return influence
 
     def _slopes_of(self, channel: Channel) -> dict[str, Array]:
         moved = {**self._values, channel.name: self._values[channel.name] + 1j * _COMPLEX_STEP}
@@ -427,14 +432,11 @@ def _halved(
 
 def logistic_loss(y: Array) -> RowLoss:
     """Return the negative Bernoulli log likelihood of ``y`` in the logit."""
-
-    def probability(index: Array) -> Array:
-        return np.asarray(0.5 * (1.0 + np.tanh(0.5 * index)))
-
+    # accurate in both tails: a residual that rounds to zero would make separation look like convergence
     return RowLoss(
         value=lambda index: np.logaddexp(0.0, index) - y * index,
-        first=lambda index: probability(index) - y,
-        second=lambda index: probability(index) * probability(-index),
+        first=lambda index: (1.0 - y) * expit(index) - y * expit(-index),
+        second=lambda index: expit(index) * expit(-index),
     )
 
 

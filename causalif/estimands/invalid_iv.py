@@ -20,12 +20,13 @@ from causalif.engine.estimand import FiniteLaw
 from causalif.engine.nuisance import Mean, Nuisances, NuisanceSpec, Probability
 from causalif.table import Table
 
-RESIDUAL_NAMES = ("mu0", "mu1", "m0", "m1")
-
-
 @dataclass(frozen=True)
 class Roles:
-    """The columns, and what is read off them given the first-stage regressions."""
+    """The columns, and what is read off them given the first-stage regressions.
+
+    ``silent`` is an arm of the instrument in which the treatment does not vary: its residuals are zero and nothing is
+    fitted there.
+    """
 
     outcome: str
     treatment: str
@@ -33,6 +34,12 @@ class Roles:
     adjust: tuple[str, ...]
     binary: bool
     clip: float = 0.01
+    silent: int | None = None
+
+    @property
+    def residual_names(self) -> tuple[str, ...]:
+        """Names of the regressions behind the two residuals."""
+        return tuple(f"{name}{z}" for name in ("mu", "m") for z in (0, 1) if z != self.silent)
 
     def first_stages(self) -> dict[str, NuisanceSpec]:
         """Return π, μ_0, μ_1, m_0, m_1."""
@@ -41,7 +48,7 @@ class Roles:
                 self.instrument, self.adjust, learner="instrument", bounds=(self.clip, 1 - self.clip)
             )
         }
-        arms = [(f"mu{z}", f"m{z}", ((self.instrument, float(z)),)) for z in (0, 1)]
+        arms = [(f"mu{z}", f"m{z}", ((self.instrument, float(z)),)) for z in (0, 1) if z != self.silent]
         for mu, _, where in arms:
             if self.binary:
                 specs[mu] = Probability(self.treatment, self.adjust, where=where, bounds=None)
@@ -53,13 +60,18 @@ class Roles:
 
     def treatment_residual(self, rows: Table, eta: Nuisances) -> Array:
         """Return R_A = A − μ_Z(X)."""
-        z = rows[self.instrument] == 1.0
-        return rows[self.treatment] - np.where(z, eta["mu1"](rows), eta["mu0"](rows))
+        return self._residual(rows[self.treatment], "mu", rows, eta)
 
     def outcome_residual(self, rows: Table, eta: Nuisances) -> Array:
         """Return R_Y = Y − m_Z(X)."""
+        return self._residual(rows[self.outcome], "m", rows, eta)
+
+    def _residual(self, column: Array, name: str, rows: Table, eta: Nuisances) -> Array:
         z = rows[self.instrument] == 1.0
-        return rows[self.outcome] - np.where(z, eta["m1"](rows), eta["m0"](rows))
+        if self.silent is not None:
+            loud = 1 - self.silent
+            return np.where(z == loud, column - eta[f"{name}{loud}"](rows), 0.0)
+        return column - np.where(z, eta[f"{name}1"](rows), eta[f"{name}0"](rows))
 
     def variances(self, rows: Table, eta: Nuisances) -> tuple[Array, Array]:
         """Return V_0 and V_1."""
@@ -118,7 +130,11 @@ class InstrumentMoment:
 
     roles: Roles
     of_outcome: bool
-    needs = ("pi", *RESIDUAL_NAMES)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """π and the first stages."""
+        return ("pi", *self.roles.residual_names)
 
     def __call__(self, rows: Table, eta: Nuisances) -> Array:
         """Return the target for every row."""
@@ -133,7 +149,11 @@ class ResidualProduct:
 
     roles: Roles
     of_outcome: bool
-    needs = RESIDUAL_NAMES
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The first stages."""
+        return self.roles.residual_names
 
     def __call__(self, rows: Table, eta: Nuisances) -> Array:
         """Return the target for every row."""
@@ -151,7 +171,7 @@ class Unexplained:
     @property
     def needs(self) -> tuple[str, ...]:
         """First stages, and the current guess of β."""
-        return (*RESIDUAL_NAMES, *((self.effect,) if self.effect else ("top", "bottom")))
+        return (*self.roles.residual_names, *((self.effect,) if self.effect else ("top", "bottom")))
 
     def __call__(self, rows: Table, eta: Nuisances) -> Array:
         """Return the target for every row."""
@@ -353,6 +373,77 @@ class VarianceShiftMoments:
         pi = law.conditional_mean(rows[self.roles.instrument], self.roles.adjust)
         spread = pi * (1 - pi)
         return np.array([law.expect(spread * (at["C1"] - at["C0"])), law.expect(spread * (at["V1"] - at["V0"]))])
+
+
+@dataclass(frozen=True)
+class SensitivitySlopes:
+    """By how much the effect is biased per unit of each violated condition.
+
+    Coordinates, with D and 1 − μ_0 − μ_1 kept away from zero as in `InvalidIVEffect`:
+
+    * E[V_1 / D]: the instrument's direct effect is larger by d among the treated (per unit of A), bias d·E[V_1/D];
+    * E[1 / D]: the instrument's effect on the treatment varies with the confounder, covariance e, bias e·E[1/D];
+    * E[−1 / (1 − μ_0 − μ_1)], binary treatment: uptake and effect vary together, covariance c, bias −c·E[1/(...)].
+
+    With h = (2Z − 1)/f and s = R_A² − V_Z,
+
+        φ = V_1/D + (−Z V_0/π + (1 − Z) V_1/(1 − π)) s / D²,   1/D − h s / D²,   −1/q − R_A (1/f) / q².
+
+    Parameters
+    ----------
+    roles : Roles
+        Columns; the instrument is coded 0/1.
+    floor : float
+        As in `InvalidIVEffect`.
+    """
+
+    roles: Roles
+    floor: float = 0.1
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Three with a binary treatment, two with a continuous one."""
+        names = ("direct effect by treatment", "instrument by confounder", "uptake by effect")
+        return names if self.roles.binary else names[:2]
+
+    @property
+    def robustness(self) -> tuple[frozenset[str], ...]:
+        """All of π, μ and V."""
+        return (frozenset({"pi", "mu0", "mu1", *(() if self.roles.binary else ("V",))}),)
+
+    def nuisances(self) -> Mapping[str, NuisanceSpec]:
+        """Return the first stages, V, and the average of D for the floor."""
+        wanted = {"pi", "mu0", "mu1", "V", "shift"}
+        effect = InvalidIVEffect(self.roles, self.floor).nuisances()
+        return {name: spec for name, spec in effect.items() if name in wanted}
+
+    def eif(self, rows: Table, eta: Nuisances) -> Array:
+        """Return φ for every row, shape (n, 2) or (n, 3)."""
+        z, pi = rows[self.roles.instrument], eta["pi"](rows)
+        (v0, v1), d = self.roles.variances(rows, eta), floored_shift(self.roles, self.floor, rows, eta)
+        r_a = self.roles.treatment_residual(rows, eta)
+        s = r_a**2 - np.where(z == 1.0, v1, v0)
+        one, zero = z / pi, (1 - z) / (1 - pi)
+        columns = [v1 / d + (zero * v1 - one * v0) * s / d**2, 1 / d - (one - zero) * s / d**2]
+        if self.roles.binary:
+            q = self._additive_room(rows, eta)
+            columns.append(-1 / q - (one + zero) * r_a / q**2)
+        return np.column_stack(columns)
+
+    def _additive_room(self, rows: Table, eta: Nuisances) -> Array:
+        """Return q = 1 − μ_0 − μ_1, kept at least as large as the floored D, since |D| = |μ_1 − μ_0| |q| ≤ |q|."""
+        q = 1 - eta["mu0"](rows) - eta["mu1"](rows)
+        least = np.abs(floored_shift(self.roles, self.floor, rows, eta))
+        return np.where(q < 0, -1.0, 1.0) * np.maximum(np.abs(q), least)
+
+    def plug_in(self, law: FiniteLaw) -> Array:
+        """Return the functionals by summation."""
+        at = self.roles.law_moments(law)
+        d = at["V1"] - at["V0"]
+        values = [law.expect(at["V1"] / d), law.expect(1 / d)]
+        if self.roles.binary:
+            values.append(law.expect(-1 / (1 - at["mu0"] - at["mu1"])))
+        return np.array(values)
 
 
 @dataclass(frozen=True)

@@ -146,9 +146,9 @@ def report_clipping(result: CrossFit, n: int) -> list[str]:
     return messages
 
 
-def common_settings(name: str, estimator: Any, table: Table, plan: Plan, result: CrossFit) -> dict[str, Any]:
+def common_settings(name: str, estimator: Any, table: Table, plan: Plan, folds: Sequence[Folds]) -> dict[str, Any]:
     """Return the settings that every cross-fitted result prints."""
-    crossed = result.folds[0].k > 1
+    crossed = folds[0].k > 1
     return {
         "estimator": name,
         "outcome": estimator.outcome,
@@ -157,7 +157,7 @@ def common_settings(name: str, estimator: Any, table: Table, plan: Plan, result:
         "rows": len(table),
         "weights": estimator.weights,
         "cluster": estimator.cluster,
-        "folds": str(result.folds[0]),
+        "folds": str(folds[0]),
         "repeats": plan.repeats,
         "learners": plan.learners if isinstance(plan.learners, str) else {k: _name(v) for k, v in plan.learners.items()},
         "se_source": "influence function" + (", cross-fitted" if crossed else ", nuisances fitted on the same rows"),

@@ -156,7 +156,7 @@ class ATE:
         treated, control = (table.levels[self.treatment][code] for code in arms)
         settings = common_settings(
             "Average treatment effect" if self.target == "all" else "Average effect among the treated",
-            self, table, plan, result,
+            self, table, plan, result.folds,
         )  # fmt: skip
         settings["levels"] = f"{treated} (treated) against {control} (control)"
         settings["warnings"] = clipped

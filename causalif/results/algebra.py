@@ -168,7 +168,8 @@ def concatenated(items: Sequence[Estimate], names: Sequence[str] | None) -> dict
     refuse_repeats(labels)
     columns, index, clusters = align([_part(item) for item in items])
     owners = names or [str(i + 1) for i in range(len(items))]
-    tables = [(f"{o}: {name}", t) for o, item in zip(owners, items, strict=True) for name, t in item.diagnostics.items()]
+    owned = zip(owners, items, strict=True)
+    tables = [(f"{owner}: {name}", table) for owner, item in owned for name, table in item.diagnostics.items()]
     return terms(np.concatenate([item.values for item in items]), np.concatenate(columns, axis=1), labels) | {
         "index": index,
         "clusters": clusters,
@@ -259,9 +260,8 @@ def combined_label(sign: str, left: str, right: str) -> str:
     >>> combined_label("/", "a - b", "c")
     '(a - b) / c'
     """
-    tight = sign in "*/"
-    left = f"({left})" if tight and _SUM.search(left) else left
-    wrap = _SUM.search(right) and sign != "+" or _PRODUCT.search(right) and sign == "/" or right.startswith("-")
+    left = f"({left})" if sign in "*/" and is_compound(left) else left
+    wrap = right.startswith("-") or (sign != "+" and is_compound(right)) or (sign == "/" and _PRODUCT.search(right))
     return f"{left} {sign} {f'({right})' if wrap else right}"
 
 
@@ -273,7 +273,8 @@ def shared_settings(settings: Sequence[Mapping[str, Any]], rows: int) -> dict[st
     if names:
         common["estimator"] = ", ".join(dict.fromkeys(names))
     for key in ("notes", "warnings"):
-        lines = [line for s in settings for line in s.get(key, ())]
+        given = [s.get(key, ()) for s in settings]
+        lines = [line for value in given for line in ([value] if isinstance(value, str) else value)]
         if lines:
             common[key] = list(dict.fromkeys(lines))
     common["rows"] = rows

@@ -17,15 +17,15 @@ import zlib
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import scipy
 
 from causalif._errors import CausalifError, InputError
 from causalif.results import checks, codec
+from causalif.results.covariance import cluster_codes
 from causalif.results.estimate import Estimate, derive
 
 FORMAT = 1
@@ -127,7 +127,8 @@ def _packed(estimate: Estimate, writer: codec.Writer) -> dict[str, Any]:
         "splits": None if estimate.splits is None else writer.frame(estimate.splits, "splits"),
         "nuisances": None if estimate.nuisances is None else writer.frame(estimate.nuisances, "nuisances"),
     }
-    return {"format": FORMAT, "class": "Estimate", "versions": _versions(), "members": writer.manifest, "fields": fields}
+    about = {"format": FORMAT, "class": "Estimate", "versions": _versions()}
+    return about | {"members": writer.manifest, "fields": fields}
 
 
 def _unpacked(header: Mapping[str, Any], reader: codec.Reader) -> Estimate:
@@ -149,6 +150,8 @@ def _unpacked(header: Mapping[str, Any], reader: codec.Reader) -> Estimate:
     }
     reader.refuse_unused()
     # As in `derive`, a warning that the fit gave is not repeated.
+    if given["clusters"] is not None:
+        cluster_codes(given["clusters"])
     fields_of_rows = ("values", "influence_values", "labels", "index", "clusters")
     return derive(**given | checks.checked(*(given[name] for name in fields_of_rows)))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +12,14 @@ import pandas as pd
 from causalif._errors import InputError
 from causalif._validate import Array
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
 # Largest mean of influence values, in root mean squares; beyond it the variance would be off by more than 1e-4.
 _CENTRED = 1e-2
 
 
-def is_number(x: object) -> bool:
+def is_number(x: object) -> TypeIs[float]:
     """Whether ``x`` is a finite or infinite real number, and no bool."""
     return isinstance(x, (int, float, np.integer, np.floating)) and not isinstance(x, bool)
 
@@ -84,8 +87,8 @@ def _refuse_uncentred(psi: Array, labels: Sequence[str]) -> None:
     if np.any(mean > _CENTRED * size):
         worst = int(np.argmax(mean - _CENTRED * size))
         raise InputError(
-            f"`influence_values` must have mean 0. Those of {labels[worst]!r} have mean {mean[worst] / size[worst]:.3g} "
-            "root mean squares: subtract the estimate first."
+            f"`influence_values` must have mean 0. Those of {labels[worst]!r} have mean "
+            f"{mean[worst] / size[worst]:.3g} root mean squares: subtract the estimate first."
         )
 
 

@@ -90,15 +90,15 @@ class Writer:
     def column(self, column: pd.Series, where: str) -> dict[str, Any]:
         """Store a column; return its description."""
         dtype = column.dtype
-        if isinstance(dtype, np.dtype) and dtype.kind in _PLAIN:
+        if isinstance(dtype, np.dtype) and dtype.kind in _PLAIN and dtype.itemsize <= 8:
             return {"kind": "plain", "at": self.array(column.to_numpy())}
         if dtype.kind in "mM" and not isinstance(dtype, pd.ArrowDtype):
             return self._time(column, where)
-        if dtype == object or isinstance(dtype, pd.StringDtype):
+        if dtype == np.dtype(object) or isinstance(dtype, pd.StringDtype):
             items = [_cell(item, where) for item in column.to_numpy(dtype=object)]
             text = json.dumps(items, allow_nan=False).encode()
             name = self._add("json", text, {"items": len(items)})
-            return {"kind": "text", "at": name, "dtype": "object" if dtype == object else str(dtype)}
+            return {"kind": "text", "at": name, "dtype": str(dtype)}
         raise InputError(f"{_ADVICE}; `{where}` has dtype {dtype}. Convert it first, for instance with `.astype(str)`.")
 
     def index(self, index: pd.Index, where: str) -> dict[str, Any]:
@@ -121,12 +121,12 @@ class Writer:
         }
 
     def _time(self, column: pd.Series, where: str) -> dict[str, Any]:
-        index = pd.Index(column)
-        zone = None if index.dtype.kind == "m" or index.tz is None else str(index.tz)  # type: ignore[attr-defined]
-        unit = index.unit  # type: ignore[attr-defined]
+        index: Any = pd.Index(column)
+        zone = None if index.dtype.kind == "m" or index.tz is None else str(index.tz)
+        unit = index.unit
         if zone is not None:
             _zoned(unit, zone, where)
-        stored = self.array(index.asi8)  # type: ignore[attr-defined]
+        stored = self.array(index.asi8)
         return {"kind": "date" if index.dtype.kind == "M" else "duration", "unit": unit, "zone": zone, "at": stored}
 
     def _add(self, kind: str, content: bytes, description: dict[str, Any]) -> str:
@@ -145,7 +145,9 @@ def _zoned(unit: str, zone: str, where: str) -> pd.DatetimeTZDtype:
     try:
         return pd.DatetimeTZDtype(unit, zone)  # type: ignore[call-overload]
     except (TypeError, ValueError, KeyError) as error:
-        raise InputError(f"`{where}` has the time zone {zone!r}, which has no standard name: use `tz_convert`.") from error
+        raise InputError(
+            f"`{where}` has the time zone {zone!r}, which has no common name: use `tz_convert`."
+        ) from error
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
@@ -168,7 +170,8 @@ class Reader:
         if dtype.kind not in kinds or dtype.hasobject or fortran:
             raise InputError(f"{name} has dtype {dtype}, which is not expected there.")
         rest = len(content) - stream.tell()
-        if tuple(found) != shape or list(shape) != self._manifest[name]["shape"] or math.prod(shape) * dtype.itemsize != rest:
+        declared = self._manifest[name]["shape"]
+        if found != shape or list(shape) != declared or math.prod(shape) * dtype.itemsize != rest:
             raise InputError(f"{name} has shape {found} in {rest:,} bytes where shape {shape} is expected.")
         return np.frombuffer(content, dtype, offset=stream.tell()).reshape(shape)
 
@@ -203,7 +206,8 @@ class Reader:
         """Return a stored index of length n."""
         kind, names = described["kind"], [_hashable(name) for name in described["names"]]
         if kind == "range":
-            return pd.RangeIndex(*described["range"], name=_only(names))
+            start, stop, step = described["range"]
+            return pd.RangeIndex(start, stop, step, name=_only(names))
         levels = [self.column(level, n) for level in described["levels"]]
         if kind == "multi":
             return pd.MultiIndex.from_arrays(levels, names=names)
@@ -240,9 +244,9 @@ class Reader:
 
 
 def _hashable(name: Any) -> Hashable:
-    value = from_json(name)
+    value: Hashable = from_json(name)
     hash(value)
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def _only(items: list[Any]) -> Any:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from causalif._errors import InputError
@@ -84,9 +83,7 @@ class Comparison:
     def plot(self, ax: Axes | None = None, level: float = 0.95) -> Axes:
         """Forest plot, one line per estimate."""
         terms = {e.labels[0] for e in self.estimates.values()}
-        shown = {
-            name if len(terms) == 1 else f"{name}: {e.labels[0]}": e for name, e in self.estimates.items()
-        }
+        shown = {name if len(terms) == 1 else f"{name}: {e.labels[0]}": e for name, e in self.estimates.items()}
         ax = plots.forest(shown, ax=ax, level=level)
         if len(terms) == 1:
             ax.set_title(terms.pop(), fontsize="medium")

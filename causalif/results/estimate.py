@@ -237,6 +237,8 @@ class Estimate:
     def __getitem__(self, key: str | Sequence[str]) -> Estimate:
         """Return the named term, or terms, as an estimate of its own."""
         wanted = [key] if isinstance(key, str) else list(key)
+        if not wanted:
+            raise InputError("Name at least one term to select.")
         missing = [label for label in wanted if label not in self.labels]
         if missing:
             raise InputError(f"No term named {missing[0]!r}. The terms are: {', '.join(map(repr, self.labels))}.")
@@ -246,47 +248,36 @@ class Estimate:
         return derive(**kept | checks.terms(self.values[at], self.influence_values[:, at], wanted) | {"splits": splits})
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate over the labels."""
         return iter(self.labels)
 
     def __contains__(self, label: object) -> bool:
-        """Whether a term has this label."""
         return label in self.labels
 
     def __add__(self, other: Estimate | float) -> Estimate:
-        """Sum, term by term."""
         return _binary("+", self, other)
 
     def __radd__(self, other: float) -> Estimate:
-        """Sum, term by term."""
         return _binary("+", other, self)
 
     def __sub__(self, other: Estimate | float) -> Estimate:
-        """Difference, term by term."""
         return _binary("-", self, other)
 
     def __rsub__(self, other: float) -> Estimate:
-        """Difference, term by term."""
         return _binary("-", other, self)
 
     def __mul__(self, other: Estimate | float) -> Estimate:
-        """Product, term by term."""
         return _binary("*", self, other)
 
     def __rmul__(self, other: float) -> Estimate:
-        """Product, term by term."""
         return _binary("*", other, self)
 
     def __truediv__(self, other: Estimate | float) -> Estimate:
-        """Ratio, term by term."""
         return _binary("/", self, other)
 
     def __rtruediv__(self, other: float) -> Estimate:
-        """Ratio, term by term."""
         return _binary("/", other, self)
 
     def __neg__(self) -> Estimate:
-        """Opposite of every term."""
         names = [f"-({x})" if algebra.is_compound(x) else f"-{x}" for x in self.labels]
         return self._with(-self.values, -self.influence_values, names)
 
@@ -388,14 +379,14 @@ class Estimate:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything but `origin` to one file; see `causalif.results.archive.save`."""
-        from causalif.results import archive  # noqa: PLC0415 (archive builds Estimates)
+        from causalif.results import archive  # archive builds Estimates
 
         archive.save(self, path)
 
     @staticmethod
     def load(path: str | PathLike[str]) -> Estimate:
         """Read an estimate that `save` wrote; see `causalif.results.archive.load`."""
-        from causalif.results import archive  # noqa: PLC0415 (archive builds Estimates)
+        from causalif.results import archive  # archive builds Estimates
 
         return archive.load(path)
 
@@ -404,11 +395,9 @@ class Estimate:
         return {f.name: getattr(self, f.name) for f in fields(self)} | {"origin": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore the fields."""
         self.__dict__.update(state)
 
     def __repr__(self) -> str:
-        """One line: the terms, or how many there are."""
         terms = f"{self.p} terms"
         if self.p == 1:
             terms = f"{self.labels[0]} = {self.values[0]:.4g}, std_error = {self.moments.std_errors[0]:.4g}"
@@ -450,11 +439,10 @@ def concat(estimates: Sequence[Estimate] | Mapping[str, Estimate]) -> Estimate:
     first: ATE         0.50        -0.25
     second: ATE       -0.25         0.50
     """
-    named = estimates if isinstance(estimates, Mapping) else None
-    items = list(named.values() if named is not None else estimates)
+    items: list[Estimate] = list(estimates.values()) if isinstance(estimates, Mapping) else list(estimates)
     if not items or not all(isinstance(item, Estimate) for item in items):
         raise InputError("`concat` takes at least one Estimate, in a list or in a mapping from names.")
-    return derive(**algebra.concatenated(items, list(named) if named is not None else None))
+    return derive(**algebra.concatenated(items, list(estimates) if isinstance(estimates, Mapping) else None))
 
 
 def _binary(sign: str, left: Estimate | float, right: Estimate | float) -> Estimate:
@@ -466,6 +454,13 @@ def _binary(sign: str, left: Estimate | float, right: Estimate | float) -> Estim
 def derive(**given: Any) -> Estimate:
     """Build an Estimate from parts that were checked before; a warning given once is not repeated."""
     derived = object.__new__(Estimate)
-    empty = {"settings": {}, "diagnostics": {}, "clusters": None, "splits": None, "nuisances": None, "origin": None}
+    empty: dict[str, Any] = {
+        "settings": {},
+        "diagnostics": {},
+        "clusters": None,
+        "splits": None,
+        "nuisances": None,
+        "origin": None,
+    }
     derived.__dict__.update(empty | given)
     return derived

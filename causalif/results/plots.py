@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 
 from causalif._errors import InputError
 from causalif._validate import Array, one_of, whole_number
@@ -48,6 +47,7 @@ def forest(
 
     Examples
     --------
+    >>> import pandas as pd
     >>> from causalif.results.estimate import Estimate
     >>> ax = forest(Estimate([2.0], [[1.0], [-1.0]], ["ATE"], pd.RangeIndex(2)))
     >>> [tick.get_text() for tick in ax.get_yticklabels()]
@@ -103,6 +103,7 @@ def influence(
 
     Examples
     --------
+    >>> import pandas as pd
     >>> from causalif.results.estimate import Estimate
     >>> ax = influence(Estimate([2.0], [[1.0], [-1.0]], ["ATE"], pd.Index(["ann", "bob"])), name=1)
     >>> [text.get_text() for text in ax.texts]
@@ -114,7 +115,7 @@ def influence(
     top = np.argsort(-np.abs(share), kind="stable")[: whole_number("name", name, 0)]
     ax = _axes(ax, height=3.6)
     spots = _draw_sorted(ax, share) if kind == "sorted" else _draw_histogram(ax, share)
-    _name_rows(ax, [(share[i], spots[i], str(one.index[i])) for i in top], upright=kind == "histogram")
+    _name_rows(ax, [(share[i], spots[i], str(one.index[i])) for i in top], upwards=kind == "histogram")
     ax.set_title(_short(one.labels[0]), fontsize="medium")
     _strip(ax)
     return ax
@@ -145,6 +146,7 @@ def splits(estimate: Estimate, term: str | None = None, ax: Axes | None = None, 
 
     Examples
     --------
+    >>> import pandas as pd
     >>> from causalif.results.estimate import Estimate
     >>> table = pd.DataFrame({"repeat": [0, 1], "term": "ATE", "estimate": [1.9, 2.1], "std_error": [0.7, 0.7]})
     >>> ax = splits(Estimate([2.0], [[1.0], [-1.0]], ["ATE"], pd.RangeIndex(2), splits=table))
@@ -158,7 +160,7 @@ def splits(estimate: Estimate, term: str | None = None, ax: Axes | None = None, 
     table = one.splits.sort_values("estimate", kind="stable")
     place = np.arange(len(table))
     half = critical_value(level, one.moments.df)[0] * table["std_error"]
-    ax.axhspan(*one.conf_int(level).iloc[0], color=_COLOUR, alpha=0.12, linewidth=0, label=f"pooled {100 * level:g}% interval")
+    ax.axhspan(*one.conf_int(level).iloc[0], color=_COLOUR, alpha=0.12, linewidth=0, label=f"pooled {100 * level:g}%")
     ax.axhline(one.values[0], color=_COLOUR, linewidth=1.2, label="pooled")
     ax.errorbar(place, table["estimate"], half, fmt="o", color=_GREY, markersize=4, linewidth=1,
                 label="single split")  # fmt: skip
@@ -174,12 +176,10 @@ def _axes(ax: Axes | None, height: float) -> Axes:
     if ax is not None:
         return ax
     try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 (an extra)
+        from matplotlib import pyplot as plt
     except ImportError as error:
         raise ImportError("Plots need matplotlib: `pip install causalif[plot]`.") from error
-    from matplotlib import pyplot as plt  # noqa: PLC0415 (an extra)
-
-    figure: Figure = plt.figure(figsize=(6.4, height), layout="constrained")
+    figure = plt.figure(figsize=(6.4, height), layout="constrained")
     return figure.add_subplot()
 
 
@@ -230,19 +230,20 @@ def _draw_histogram(ax: Axes, share: Array) -> Array:
     return np.asarray(counts)[at]
 
 
-def _name_rows(ax: Axes, points: list[tuple[float, float, str]], *, upright: bool) -> None:
-    for k, (x, y, label) in enumerate(points):
-        ax.plot([x], [y], ".", color=_ACCENT, markersize=7)
-        inward = -1 if x > 0 else 1
-        offset = (0, 5 + 3 * (k % 3)) if upright else (6 * inward, 0)
-        ax.annotate(
-            label,
-            (x, y),
-            xytext=offset,
-            textcoords="offset points",
-            fontsize="small",
-            color=_ACCENT,
-            rotation=90 if upright else 0,
-            ha="center" if upright else ("right" if inward < 0 else "left"),
-            va="bottom" if upright else "center",
-        )
+def _name_rows(ax: Axes, points: list[tuple[float, float, str]], *, upwards: bool) -> None:
+    """Write names inward of their points, one above the other where the curve leaves room."""
+    for side in (-1, 1):
+        inner_first = sorted((point for point in points if (point[0] > 0) == (side > 0)), key=lambda p: side * p[0])
+        for step, (x, y, label) in enumerate(inner_first):
+            ax.plot([x], [y], ".", color=_ACCENT, markersize=7)
+            ax.annotate(
+                label,
+                (x, y),
+                xytext=(-8 * side, (12 * step + 8) * (1 if upwards or side < 0 else -1)),
+                textcoords="offset points",
+                fontsize="small",
+                color=_ACCENT,
+                ha="right" if side > 0 else "left",
+                va="center",
+                arrowprops={"arrowstyle": "-", "color": _ACCENT, "linewidth": 0.6, "shrinkB": 0},
+            )

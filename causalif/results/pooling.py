@@ -116,13 +116,11 @@ def _median_pool(theta: Array, sigma: Array) -> tuple[Array, Array]:
     return centre, np.sqrt(square) * scale
 
 
-def _rescaled(
-    mean: Array, pooled: Array, clusters: npt.NDArray[np.generic] | None, labels: Sequence[str]
-) -> Array:
+def _rescaled(mean: Array, pooled: Array, clusters: npt.NDArray[np.generic] | None, labels: Sequence[str]) -> Array:
     own = moments(mean, clusters).std_errors
     if np.any((own == 0) & (pooled > 0)):
         bad = labels[int(np.argmax((own == 0) & (pooled > 0)))]
-        raise InputError(f"The influence values of {bad!r} cancel out over the splits, so they carry no standard error.")
+        raise InputError(f"The influence values of {bad!r} cancel out over the splits: no standard error.")
     return mean * np.divide(pooled, own, out=np.ones_like(own), where=own > 0)
 
 
@@ -274,4 +272,5 @@ def _mixture_quantile(part: pd.DataFrame, q: float) -> float:
     low, high = float((centre - z * se).min()), float((centre + z * se).max())
     if distribution(low) >= q:
         return low
-    return float(optimize.bisect(lambda t: distribution(t) - q, low, high, xtol=1e-12 * max(high - low, np.finfo(float).tiny)))
+    precision = max(1e-12 * (high - low), np.finfo(float).tiny)
+    return float(optimize.bisect(lambda t: distribution(t) - q, low, high, xtol=precision))

@@ -60,7 +60,7 @@ class Table:
     def __str__(self) -> str:
         """Plain text."""
         body = _text_rows(self)
-        width = max(_WIDTH, *(len(line) for line in body))
+        width = max(_WIDTH, *(len(line) for line in "\n".join(body).split("\n")))
         double, single = "=" * width, "-" * width
         head = [*_text_header(self.header, width), double] if self.header else []
         notes = [line for note in self.notes for line in textwrap.wrap(note, width, subsequent_indent="  ")]
@@ -109,7 +109,8 @@ def summary(estimate: Estimate, level: float = 0.95, joint: bool = False) -> Tab
         for i, row in enumerate(tidy.itertuples(index=False))
     ]
     title = str(estimate.settings.get("estimator", "Estimate"))
-    return Table(title, tuple(_header(estimate)), columns, tuple(rows), tuple(_notes(estimate, level, joint, noise != [])))
+    notes = _notes(estimate, level, joint, bool(noise))
+    return Table(title, tuple(_header(estimate)), columns, tuple(rows), tuple(notes))
 
 
 def split_sd(splits: pd.DataFrame | None) -> pd.Series:
@@ -142,23 +143,23 @@ def number_format(value: float, std_error: float) -> Callable[[float], str]:
     """
     top = _exponent(max(abs(value), std_error))
     digits = max(4 - top if top >= 0 else 3 - top, 2 - _exponent(std_error) if std_error > 0 else 0, 0)
-    plain = -4 <= top < 8 and top + digits <= 12  # noqa: PLR2004
+    plain = -4 <= top < 8 and top + digits <= 12
 
     def write(x: float) -> str:
         if not np.isfinite(x):
             return "n/a"
-        return f"{x:,.{digits}f}" if plain else "0" if x == 0 else f"{x:.3e}"
+        return f"{x:z,.{digits}f}" if plain else "0" if x == 0 else f"{x:.3e}"
 
     return write
 
 
 def p_format(p: float) -> str:
     """Return a p-value with four decimals, or as a bound when it is smaller."""
-    return "n/a" if np.isnan(p) else "<0.0001" if p < 1e-4 else f"{p:.4f}"  # noqa: PLR2004
+    return "n/a" if np.isnan(p) else "<0.0001" if p < 1e-4 else f"{p:.4f}"
 
 
 def _statistic(t: float) -> str:
-    return "n/a" if np.isnan(t) else f"{t:.3f}" if abs(t) < 1e4 else f"{t:.3e}"  # noqa: PLR2004
+    return "n/a" if np.isnan(t) else f"{t:.3f}" if abs(t) < 1e4 else f"{t:.3e}"
 
 
 def _exponent(x: float) -> int:
@@ -205,8 +206,12 @@ def _notes(estimate: Estimate, level: float, joint: bool, noisy: bool) -> Iterab
         yield f"Fewer than {FEW_CLUSTERS} clusters: intervals may be too short."
     if np.any(moments.std_errors == 0):
         yield "n/a: the term has no sampling variation."
-    yield from (str(note) for note in estimate.settings.get("notes", ()))
-    yield from (f"Warning: {text}" for text in estimate.settings.get("warnings", ()))
+    yield from (str(note) for note in _lines(estimate.settings.get("notes", ())))
+    yield from (f"Warning: {text}" for text in _lines(estimate.settings.get("warnings", ())))
+
+
+def _lines(value: str | Iterable[str]) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
 
 
 def _law(df: Any) -> str:
@@ -252,7 +257,8 @@ def to_html(table: Table) -> str:
     facts = "".join(f"<tr><th>{_html(name)}</th><td>{_html(value)}</td></tr>" for name, value in table.header)
     head = "".join(f"<th>{_html(name)}</th>" for name in table.columns)
     body = "".join(
-        f"<tr><th>{_html(row[0])}</th>{''.join(f'<td>{_html(cell)}</td>' for cell in row[1:])}</tr>" for row in table.rows
+        f"<tr><th>{_html(row[0])}</th>{''.join(f'<td>{_html(cell)}</td>' for cell in row[1:])}</tr>"
+        for row in table.rows
     )
     notes = "".join(f"<p>{_html(note)}</p>" for note in table.notes)
     return (
@@ -270,7 +276,9 @@ def to_latex(table: Table) -> str:
     facts = [f"% {_flat(name)}: {_flat(value)}" for name, value in (("Table", table.title), *table.header)]
     rows = [" & ".join([_latex(row[0]), *(_latex_number(cell) for cell in row[1:])]) + r" \\" for row in table.rows]
     wide = len(table.columns)
-    notes = [rf"\multicolumn{{{wide}}}{{p{{0.9\linewidth}}}}{{\footnotesize {_latex(note)}}} \\" for note in table.notes]
+    notes = [
+        rf"\multicolumn{{{wide}}}{{p{{0.9\linewidth}}}}{{\footnotesize {_latex(note)}}} \\" for note in table.notes
+    ]
     return "\n".join(
         [
             *facts,
@@ -287,7 +295,7 @@ def to_latex(table: Table) -> str:
 
 
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
-          ">": r"\textgreater{}", "|": r"\textbar{}"} | {c: f"\\{c}" for c in "&%$#_{}"}  # fmt: skip
+          ">": r"\textgreater{}", "[": "{[}", "|": r"\textbar{}"} | {c: f"\\{c}" for c in "&%$#_{}"}  # fmt: skip
 
 
 def _latex(text: str) -> str:
@@ -303,12 +311,19 @@ def to_markdown(table: Table) -> str:
     cells = [[_markdown(cell) for cell in row] for row in (table.columns, *table.rows)]
     widths = [max(3, *(len(cell) for cell in column)) for column in zip(*cells, strict=True)]
     lines = [
-        "| " + " | ".join([f"{row[0]:<{widths[0]}}", *(f"{c:>{w}}" for c, w in zip(row[1:], widths[1:], strict=True))]) + " |"
+        "| "
+        + " | ".join([f"{row[0]:<{widths[0]}}", *(f"{c:>{w}}" for c, w in zip(row[1:], widths[1:], strict=True))])
+        + " |"
         for row in cells
     ]
     rule = "|:" + "-" * (widths[0] + 1) + "|" + "".join("-" * (w + 1) + ":|" for w in widths[1:])
     facts = [f"- {_markdown(name)}: {_markdown(value)}" for name, value in table.header]
-    parts = [[f"**{_markdown(table.title)}**"], facts, [lines[0], rule, *lines[1:]], *([_markdown(n)] for n in table.notes)]
+    parts = [
+        [f"**{_markdown(table.title)}**"],
+        facts,
+        [lines[0], rule, *lines[1:]],
+        *([_markdown(n)] for n in table.notes),
+    ]
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 

@@ -105,7 +105,7 @@ def adjusted_p(
     draws: int = 100_000,
     random_state: int | np.random.Generator = 0,
 ) -> Array:
-    r"""Step-down adjusted two-sided p-values: rejecting those below a, some true hypothesis is rejected with probability at most a.
+    r"""Step-down adjusted two-sided p-values, which keep the chance of any false rejection at their level.
 
     .. math:: \tilde p_{(k)} = \max_{l \le k} P\bigl(\max_{j \ge l} |Z_{(j)}| \ge |t_{(l)}|\bigr)
 
@@ -174,7 +174,9 @@ def _step_down_p(
 
 def _refuse_mismatch(bootstrap: str, clusters: npt.NDArray[np.generic] | None) -> None:
     if bootstrap == "rademacher" and clusters is not None:
-        raise InputError("This estimate is clustered, and `bootstrap='rademacher'` flips single rows: use 'wild_cluster'.")
+        raise InputError(
+            "`bootstrap='rademacher'` flips single rows, and this estimate is clustered: use 'wild_cluster'."
+        )
     if bootstrap == "wild_cluster" and clusters is None:
         raise InputError("`bootstrap='wild_cluster'` needs an estimate fitted with `cluster`: use 'rademacher'.")
 

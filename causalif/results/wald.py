@@ -13,12 +13,14 @@ from scipy import special
 
 from causalif._errors import InputError
 from causalif._validate import Array
+from causalif.results.algebra import is_compound
 from causalif.results.covariance import moments
 
 if TYPE_CHECKING:
     from causalif.results.estimate import Estimate
 
 Contrast: TypeAlias = str | Sequence[str] | Mapping[str, float] | npt.NDArray[np.generic] | pd.DataFrame
+_ROUNDING = 1e-12
 _REDUNDANT = 1e-10  # smallest eigenvalue of a correlation matrix that still counts as a separate statement
 
 
@@ -114,7 +116,8 @@ def wald_test(estimate: Estimate, contrast: Contrast, null: float | Sequence[flo
         raise InputError(f"`null` must be a number or {len(matrix)} finite numbers. Got {null!r}.")
     rows = [_sentence(row, estimate.labels, r) for row, r in zip(matrix, target, strict=True)]
     law = moments(estimate.influence_values @ matrix.T, estimate.clusters)
-    _refuse_degenerate(law.std_errors, law.correlation, rows)
+    _refuse_fixed(law.std_errors, np.abs(matrix) @ estimate.moments.std_errors, rows)
+    _refuse_redundant(law.correlation, rows)
     z = (matrix @ estimate.values - target) / law.std_errors
     chi2 = float(z @ np.linalg.solve(law.correlation, z))
     df, denominator = len(matrix), float(law.df.min())
@@ -155,10 +158,14 @@ def _checked(matrix: Array, labels: Sequence[str]) -> Array:
     return matrix
 
 
-def _refuse_degenerate(std_errors: Array, correlation: Array, rows: Sequence[str]) -> None:
-    if np.any(std_errors == 0):
-        fixed = rows[int(np.argmax(std_errors == 0))]
-        raise InputError(f"{fixed!r} cannot be tested: its left side has standard error 0.")
+def _refuse_fixed(std_errors: Array, size: Array, rows: Sequence[str]) -> None:
+    # A difference of two copies of one estimate varies by rounding only; a test of it would be noise.
+    fixed = std_errors <= _ROUNDING * size
+    if np.any(fixed):
+        raise InputError(f"{rows[int(np.argmax(fixed))]!r} cannot be tested: its left side has no sampling variation.")
+
+
+def _refuse_redundant(correlation: Array, rows: Sequence[str]) -> None:
     rank = int((np.linalg.eigvalsh(correlation) > _REDUNDANT).sum())
     if rank < len(rows):
         raise InputError(
@@ -173,5 +180,5 @@ def _sentence(row: Array, labels: Sequence[str], null: float) -> str:
     for c, label in parts:
         size = "" if abs(c) == 1 else f"{abs(c):g}*"
         sign = ("-" if c < 0 else "") if not text else (" - " if c < 0 else " + ")
-        text += f"{sign}{size}{label}"
+        text += f"{sign}{size}{f'({label})' if is_compound(label) else label}"
     return f"{text or '0'} = {null:g}"

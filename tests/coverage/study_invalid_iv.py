@@ -10,16 +10,14 @@ variance is linear.
 from __future__ import annotations
 
 import argparse
-import os
 import time
 import warnings
 from collections.abc import Callable, Mapping
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 import numpy as np
 import pandas as pd
 from scipy.special import expit
+from threadpoolctl import threadpool_limits
 
 from causalif._errors import CausalifWarning
 from causalif.datasets import simulate_invalid_iv_binary
@@ -153,7 +151,8 @@ def main() -> None:
     parser.add_argument("--random-state", type=int, default=0)
     chosen = parser.parse_args()
     start = time.perf_counter()
-    table = study(chosen.design, chosen.draws, chosen.rows, chosen.random_state)
+    with threadpool_limits(1):
+        table = study(chosen.design, chosen.draws, chosen.rows, chosen.random_state)
     print(f"design {chosen.design}, n = {chosen.rows:,}, {chosen.draws} draws, {time.perf_counter() - start:.0f} s")
     print(table.to_string(float_format=lambda value: f"{value:.3f}"))
 

@@ -68,7 +68,9 @@ def test_units_of_parameters_do_not_make_the_equations_singular():
     beta = np.linalg.lstsq(x, y, rcond=None)[0]
     plain = m_influence(lambda t: x * (y - x @ t)[:, None], beta)
     design = x * units
-    scaled = m_influence(lambda t: design * (y - design @ t)[:, None], beta / units, jacobian=-design.T @ design / len(y))
+    scaled = m_influence(
+        lambda t: design * (y - design @ t)[:, None], beta / units, jacobian=-design.T @ design / len(y)
+    )
     np.testing.assert_allclose(scaled * units, plain, rtol=1e-6, atol=1e-9)
 
 

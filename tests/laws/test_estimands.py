@@ -12,7 +12,7 @@ import pytest
 from causalif.engine.estimand import FiniteLaw
 from causalif.engine.nuisance import Nuisances
 from causalif.estimands.counterfactual import AverageEffect, CounterfactualMean, TreatedMoments
-from causalif.estimands.invalid_iv import InvalidIVEffect, OneSidedEffect, Roles, VarianceShiftMoments
+from causalif.estimands.invalid_iv import InvalidIVEffect, OneSidedEffect, Roles, SensitivitySlopes, VarianceShiftMoments
 from causalif.table import Table
 from causalif.testing import check_estimand
 from causalif.testing.derivative import saturated, spoil
@@ -64,9 +64,10 @@ def test_influence_function_is_the_pathwise_derivative(estimand, seed):
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("roles", [BINARY, CONTINUOUS], ids=["binary", "continuous"])
-def test_invalid_instrument_effect_is_the_pathwise_derivative(roles, seed):
+@pytest.mark.parametrize("estimand", [InvalidIVEffect, SensitivitySlopes])
+def test_invalid_instrument_effect_is_the_pathwise_derivative(estimand, roles, seed):
     law = variance_shift_law(roles.binary, seed)
-    assert check_estimand(InvalidIVEffect(roles), law).derivative < 1e-5
+    assert check_estimand(estimand(roles), law).derivative < 1e-5
 
 
 @pytest.mark.parametrize("roles", [BINARY, CONTINUOUS], ids=["binary", "continuous"])

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.special import expit
 
 from causalif._errors import (
     ConvergenceError,
@@ -302,8 +303,8 @@ class _Index:
         design = self.basis.matrix(frame)
         index = design @ self.theta
         if link == "logit":
-            value = 0.5 * (1.0 + np.tanh(0.5 * index))
-            return Channel(name, self.block, design, value, value * (1.0 - value))
+            value = expit(index)
+            return Channel(name, self.block, design, value, value * expit(-index))
         if link == "log":
             value = np.exp(index) * factor
             return Channel(name, self.block, design, value, value)
@@ -419,9 +420,10 @@ def _check_shift(problem: _Problem, d: Array, shift: Target, mu1: Array, mu0: Ar
     share = float(problem.w @ low / problem.w.sum())
     hint = _strong_but_flat(problem, mu1, mu0)
     if abs(shift.value) < 2.0 * shift.std_error or share > MAX_FLOORED:
+        in_data = shift.times(problem.scale_a**2)
         raise WeakIdentificationError(
-            f"The instrument hardly shifts the variance of treatment: mean D = {shift.value:.3g} (std error "
-            f"{shift.std_error:.2g}), and {share:.0%} of rows lie below a tenth of it.{hint} Use the "
+            f"The instrument hardly shifts the variance of treatment: mean D = {in_data.value:.3g} (std error "
+            f"{in_data.std_error:.2g}), and {share:.0%} of rows lie below a tenth of it.{hint} Use the "
             "variance-shift-weighted effect with its robust set."
         )
     if share > SOME_FLOORED:

@@ -1,0 +1,187 @@
+"""What the data say about the conditions behind the estimate, and when to refuse."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from causalif._errors import IdentificationWarning, WeakIdentificationError, WeakIdentificationWarning
+from causalif._validate import Array
+from causalif.estimators.invalid_iv.robust import describe, robust_set
+from causalif.results.estimate import Estimate
+from causalif.table import Table
+
+WEAK_T = 2.0
+FLOORED_WARN, FLOORED_REFUSE = 0.05, 0.20
+NO_VARIANCE = 1e-3
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+TESTS = {
+    "denominator": "no variance shift (instrument irrelevant)",
+    "confounding": "no unmeasured confounding",
+    "direct effect of instrument": "exclusion restriction",
+}
+
+
+def silent_arm(table: Table, treatment: str, instrument: str) -> int | None:
+    """Return the arm of a binary instrument in which the treatment does not vary, if there is one."""
+    for arm in (0, 1):
+        inside = table[treatment][table[instrument] == arm]
+        if inside.min() == inside.max():
+            return arm
+    return None
+
+
+def warn_silent(table: Table, treatment: str, instrument: str, arm: int) -> str:
+    """Say that identification has become unconfoundedness within the other arm."""
+    inside = table[instrument] == arm
+    value = _level(table, treatment, table[treatment][inside][0])
+    message = (
+        f"All {int(inside.sum()):,} rows with {instrument} = {_level(table, instrument, arm)} have {treatment} = {value}: the "
+        f"treatment does not vary there. Identification reduces to unconfoundedness among the {int((~inside).sum()):,} rows "
+        f"with {instrument} = {_level(table, instrument, 1 - arm)}, and the estimate is not robust to unmeasured confounding."
+    )
+    warnings.warn(message, IdentificationWarning, stacklevel=4)
+    return message
+
+
+def _level(table: Table, name: str, code: float) -> str:
+    value = table.levels[name][int(code)] if name in table.levels else code
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def judge_strength(parts: Estimate, nuisances: pd.DataFrame, binary: bool, policy: str) -> list[str]:
+    """Refuse or warn when the instrument hardly shifts the variance of the treatment; return the warnings."""
+    t = float(parts.statistics["denominator"])
+    floored = nuisances["D"].to_numpy() != nuisances["D_used"].to_numpy()
+    share = float(floored.mean())
+    problems = []
+    if abs(t) < WEAK_T:
+        problems.append(f"the instrument hardly shifts the variance of the treatment (t = {t:.2f}, needed: {WEAK_T:g})")
+    if share > FLOORED_REFUSE:
+        problems.append(f"the variance shift D(X) is near zero or of the other sign for {share:.0%} of the rows")
+    if problems:
+        interval = describe(robust_set(parts))
+        flat = f" {_strong_but_flat(nuisances)}" if binary and _strong_but_flat(nuisances) else ""
+        message = (
+            f"Weak identification: {' and '.join(problems)}.{flat} A 95% set for the variance-shift-weighted effect that "
+            f"stays valid is {interval}."
+        )
+        if policy == "raise":
+            raise WeakIdentificationError(
+                f"{message} No estimate of the average effect would mean anything; pass weak_identification='warn' to see "
+                "it all the same, next to robust_set().",
+                robust_set(parts),
+            )
+        warnings.warn(message, WeakIdentificationWarning, stacklevel=4)
+        return [message]
+    return _floor_warning(share, int(floored.sum()), len(floored), nuisances)
+
+
+def _floor_warning(share: float, count: int, n: int, nuisances: pd.DataFrame) -> list[str]:
+    if share <= FLOORED_WARN:
+        return []
+    message = (
+        f"The variance shift D(X) was kept away from zero in {count:,} of {n:,} rows ({share:.0%}); where the effect varies, "
+        "this changes the estimand slightly. Compare the trimmed estimate in diagnostics['relevance']."
+    )
+    signs = np.sign(nuisances["D"])
+    if signs.min() < 0 < signs.max():
+        message += " D(X) changes sign over the covariates, so it is zero for some of them."
+    warnings.warn(message, WeakIdentificationWarning, stacklevel=5)
+    return [message]
+
+
+def _strong_but_flat(nuisances: pd.DataFrame) -> str:
+    """Detect μ_0 + μ_1 near 1: a strong ordinary instrument with no variance shift."""
+    mu0, mu1 = nuisances["mu0"].to_numpy(), nuisances["mu1"].to_numpy()
+    if np.median(np.abs(mu1 - mu0)) > 0.1 and np.median(np.abs(1 - mu0 - mu1)) < 0.1:  # noqa: PLR2004
+        return (
+            "The treatment shares in the two arms add up to about one, so their variances agree although the instrument "
+            "moves the mean: strong for two-stage least squares, powerless here."
+        )
+    return ""
+
+
+def warn_near_silent(table: Table, instrument: str, nuisances: pd.DataFrame) -> list[str]:
+    """Warn if one arm has almost no variance of treatment on most rows."""
+    for arm in (0, 1):
+        if (nuisances[f"V{arm}"] < NO_VARIANCE).mean() > 0.5:  # noqa: PLR2004
+            message = (
+                f"The treatment has almost no variance among {instrument} = {_level(table, instrument, arm)}: "
+                "identification rests on unconfoundedness within the other arm."
+            )
+            warnings.warn(message, IdentificationWarning, stacklevel=4)
+            return [message]
+    return []
+
+
+def relevance_table(parts: Estimate, nuisances: pd.DataFrame, phi: Array, weights: Array | None) -> pd.DataFrame:
+    """Return quantiles of D, floored share, sign changes, and the estimate among rows that were not floored."""
+    d = nuisances["D"].to_numpy()
+    kept = d == nuisances["D_used"].to_numpy()
+    w = np.ones(len(d)) if weights is None else weights
+    lines = {f"D, quantile {q:g}": float(np.quantile(d, q)) for q in QUANTILES}
+    lines["D, mean"] = float(d.mean())
+    lines["share with the other sign"] = float((np.sign(d) != np.sign(d.mean())).mean())
+    lines["share floored"] = float(1 - kept.mean())
+    lines["t of the variance shift"] = float(parts.statistics["denominator"])
+    if kept.any():
+        lines["effect where not floored"] = float(np.average(phi[kept], weights=w[kept]))
+        lines["its standard error"] = float(_standard_error(phi[kept], w[kept]))
+    return pd.DataFrame({"value": lines})
+
+
+def _standard_error(phi: Array, w: Array) -> float:
+    centred = w * (phi - np.average(phi, weights=w))
+    return float(np.sqrt(np.sum(centred**2)) / w.sum())
+
+
+def joint_relevance(table: Table, score: Array, clusters: npt.NDArray[Any] | None) -> pd.DataFrame:
+    """Test E[(Z − π)(R_A² − c(X)) (1, X)] = 0 by a Wald statistic: does the variance shift anywhere along X?"""
+    x = table.covariates
+    spread = x.std(axis=0)
+    basis = np.column_stack([np.ones(len(score)), (x - x.mean(axis=0)) / np.where(spread > 0, spread, 1.0)])
+    products = score[:, None] * basis if table.weights is None else (table.weights * score)[:, None] * basis
+    labels = tuple(["1", *table.names])
+    moments = Estimate(products.mean(axis=0), products - products.mean(axis=0), labels, table.index, clusters)
+    test = moments.test(list(labels))
+    return pd.DataFrame(
+        {"statistic": [test.statistic], "df": [test.df], "p_value": [test.p_value]},
+        index=["no variance shift anywhere along X"],
+    )
+
+
+def test_table(parts: Estimate) -> pd.DataFrame:
+    """Return the tests of relevance, of no confounding and of exclusion, where they exist."""
+    known = [term for term in TESTS if term in parts]
+    if not known:
+        return pd.DataFrame(columns=["estimate", "std_error", "statistic", "p_value"])
+    frame = parts[known].to_frame().set_index("term")[["estimate", "std_error", "statistic", "p_value"]]
+    return frame.rename(index=TESTS).rename_axis("null hypothesis")
+
+
+def overlap_table(nuisances: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
+    """Return quantiles of the fitted probabilities and variances."""
+    shown = {label: nuisances[name] for name, label in names.items() if name in nuisances}
+    return pd.DataFrame({label: np.quantile(values, QUANTILES) for label, values in shown.items()}, index=list(QUANTILES)).rename_axis("quantile")
+
+
+def influence_table(estimate: Estimate) -> pd.DataFrame:
+    """Return how concentrated the influence values are: heavy tails make normal intervals optimistic."""
+    psi = estimate.influence_values[:, 0] / estimate.moments.std_errors[0]
+    squares = np.sort(psi**2)[::-1]
+    lines = {
+        "kurtosis": float(np.mean(psi**4) / np.mean(psi**2) ** 2),
+        "share of the variance from the 10 most influential rows": float(squares[:10].sum() / squares.sum()),
+        "estimate with influence winsorised at 1%": float(estimate.values[0] + _winsorised_shift(estimate.influence_values[:, 0])),
+    }
+    return pd.DataFrame({"value": lines})
+
+
+def _winsorised_shift(psi: Array) -> float:
+    return float(np.clip(psi, *np.quantile(psi, [0.01, 0.99])).mean())

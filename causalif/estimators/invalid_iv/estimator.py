@@ -1,0 +1,255 @@
+"""`InvalidIVATE`: the average treatment effect when the instrument may act directly on the outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from causalif._errors import InputError
+from causalif._validate import one_of
+from causalif.engine.learners import Learners
+from causalif.engine.problem import Plan
+from causalif.estimands.invalid_iv import Roles
+from causalif.estimators._common import (
+    check_clip,
+    check_options,
+    common_settings,
+    read_plan,
+    refuse_constant,
+    report_clipping,
+    require_rows,
+)
+from causalif.estimators.invalid_iv import debiased, diagnostics, parametric_route
+from causalif.estimators.invalid_iv.pieces import Pieces
+from causalif.estimators.invalid_iv.result import InvalidIVResult
+from causalif.estimators.invalid_iv.robust import describe, robust_set
+from causalif.results.estimate import Estimate, Origin
+from causalif.table import Table, read_table
+
+LEARNER_NAMES = ("instrument", "treatment", "outcome", "variance", "effect", "confounding")
+ROWS_PER_ARM = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class InvalidIVATE:
+    r"""The average treatment effect with an instrument whose exclusion restriction may fail.
+
+    .. math:: \theta = E\left[\frac{C_1(X) - C_0(X)}{V_1(X) - V_0(X)}\right], \quad
+        C_z = \mathrm{cov}(A, Y | Z = z, X), \quad V_z = \mathrm{var}(A | Z = z, X)
+
+    The instrument may act directly on the outcome. What identifies the effect is that it shifts the *variance* of the
+    treatment, while confounding on the covariance scale stays the same.
+
+    Parameters
+    ----------
+    outcome : str
+        Column of a numeric outcome; estimates are in its unit per unit of treatment.
+    treatment : str
+        Column of the treatment: two values of any type, or continuous.
+    instrument : str
+        Column of the instrument: two values, or a few levels.
+    adjust : sequence of str
+        Covariates: numeric, boolean or categorical (encoded as indicators).
+    method : {"debiased", "parametric", "selective"}
+        "debiased": cross-fitted, with any learners and smooth second stages. "parametric": working models by
+        `formulas`, consistent if any of several subsets of them is right, sandwich standard errors. "selective":
+        learners chosen among candidates by how little the estimate moves when the others are perturbed.
+    learners : "auto", "linear" or mapping
+        As in `causalif.ATE`, for "instrument", "treatment", "outcome", and the second stages "variance", "effect" and
+        "confounding", which regress products of residuals and stay smooth and regularised unless named.
+        With ``method="selective"`` a value may be a mapping from names to candidate learners.
+    formulas : mapping of str to str, optional
+        For ``method="parametric"``: right-hand sides such as ``"~ x1 + x2"`` for the same names.
+    folds, inner_folds, repeats : int
+        Outer folds (default 5), inner folds for the second stages' targets (default 3), repeated splits (default 1).
+        ``folds`` may also hold a fold label for every row.
+    cluster, weights : str, optional
+        Columns with cluster labels and sampling weights.
+    clip : float
+        The instrument's probability is kept within [clip, 1 − clip], default 0.01; clipped rows are reported.
+    floor : float
+        The variance shift D(X) is kept above this share of its average, default 0.1; floored rows are reported.
+    weak_identification : {"raise", "warn"}
+        What to do when the variance shift is too weak for an estimate to mean anything.
+    random_state, n_jobs, progress
+        As in `causalif.ATE`.
+
+    Raises
+    ------
+    InputError
+        On unusable columns or options.
+    WeakIdentificationError
+        If the variance shift is within two standard errors of zero, or near zero for over a fifth of the rows; it
+        carries the confidence set that stays valid.
+
+    Notes
+    -----
+    Assumptions in plain words. Given the covariates: (1) the instrument is as good as random; (2) it moves everybody's
+    uptake by the same amount, whatever their unmeasured confounders; (3) treatment, instrument and confounders add up
+    in the outcome, so the instrument's direct effect is the same with and without treatment; (4) nothing unmeasured
+    changes both uptake and the size of the effect; (5) the instrument changes the variance of the treatment. With two
+    instrument levels nothing in the data can refute (2) to (4): see ``sensitivity``.
+
+    If the treatment does not vary in one arm (nobody takes it without being offered it), the method reduces to adjusting
+    for confounders within the other arm. This is detected and said.
+
+    Cost: about ``folds`` × (``inner_folds`` + 1) × 5 first-stage regressions per repeat.
+
+    References
+    ----------
+    Sun, Cui and Tchetgen Tchetgen (2022), JMLR 23; Tchetgen Tchetgen, Sun and Walter (2021), Statistical Science 36.
+
+    Examples
+    --------
+    >>> import causalif as ci
+    >>> data = ci.datasets.simulate_invalid_iv_continuous(4000, random_state=1).data
+    >>> fit = ci.InvalidIVATE(outcome="y", treatment="a", instrument="z", adjust=["x1", "x2", "x3"],
+    ...                       learners="linear").fit(data)
+    >>> bool(abs(fit.params["ATE"] - 1.0) < 4 * fit.std_errors["ATE"])
+    True
+    """
+
+    outcome: str
+    treatment: str
+    instrument: str
+    adjust: Sequence[str] = ()
+    method: Literal["debiased", "parametric", "selective"] = "debiased"
+    learners: Learners = "auto"
+    formulas: Mapping[str, str] | None = None
+    folds: Any = 5
+    inner_folds: int = 3
+    repeats: int = 1
+    cluster: str | None = None
+    weights: str | None = None
+    clip: float = 0.01
+    floor: float = 0.1
+    weak_identification: Literal["raise", "warn"] = "raise"
+    random_state: int | np.random.Generator | None = 0
+    n_jobs: int | None = None
+    progress: bool = True
+
+    def fit(self, data: Any) -> InvalidIVResult:
+        """Estimate the effect on a DataFrame.
+
+        Parameters
+        ----------
+        data : pandas.DataFrame or polars.DataFrame
+            One row per unit; never changed.
+
+        Returns
+        -------
+        InvalidIVResult
+            The term ``ATE``, diagnostics, and the methods ``robust_set``, ``effect_by``, ``comparators`` and
+            ``sensitivity``.
+        """
+        self._check()
+        table = self._read(data)
+        levels = table.levels[self.instrument]
+        if len(levels) < 2:
+            raise InputError(f"`instrument` column {self.instrument!r} has one value only ({levels[0]!r}); it must vary.")
+        plan = read_plan(self, table, self._strata(table), self.inner_folds)
+        self._require_arms(table, plan)
+        binary = self.treatment in table.levels
+        silent = diagnostics.silent_arm(table, self.treatment, self.instrument)
+        roles = Roles(self.outcome, self.treatment, self.instrument, table.names, binary, self.clip, silent)
+        pieces = self._estimate(table, plan, roles)
+        return self._result(data, table, plan, roles, pieces)
+
+    def _check(self) -> None:
+        check_options(self, LEARNER_NAMES)
+        check_clip(self.clip)
+        one_of("method", self.method, ("debiased", "parametric", "selective"))
+        one_of("weak_identification", self.weak_identification, ("raise", "warn"))
+        if self.formulas is not None and self.method != "parametric":
+            raise InputError('`formulas` belong to method="parametric"; with other methods choose `learners`.')
+
+    def _read(self, data: Any) -> Table:
+        table = read_table(
+            data,
+            numbers={"outcome": self.outcome},
+            coded={"instrument": self.instrument},
+            either={"treatment": self.treatment},
+            adjust=self.adjust,
+            cluster=self.cluster,
+            weights=self.weights,
+        )
+        refuse_constant(table, "outcome", self.outcome)
+        refuse_constant(table, "treatment", self.treatment)
+        return table
+
+    def _strata(self, table: Table) -> tuple[str, ...]:
+        return (self.instrument, self.treatment) if self.treatment in table.levels else (self.instrument,)
+
+    def _require_arms(self, table: Table, plan: Plan) -> None:
+        levels = table.levels[self.instrument]
+        arms = [(f"{self.instrument} = {level!r}", table[self.instrument] == code) for code, level in enumerate(levels)]
+        require_rows(table, arms, plan, ROWS_PER_ARM)
+
+    def _estimate(self, table: Table, plan: Plan, roles: Roles) -> Pieces:
+        if self.method == "parametric":
+            return parametric_route.estimate(self, table, plan, roles)
+        if roles.silent is not None:
+            return debiased.one_sided(table, plan, roles)
+        return debiased.estimate(table, plan, roles, self.floor)
+
+    def _result(self, data: Any, table: Table, plan: Plan, roles: Roles, pieces: Pieces) -> InvalidIVResult:
+        parts = Estimate(pieces.values, pieces.influence, pieces.labels, table.index, table.clusters)
+        warned = [] if pieces.fits is None else report_clipping(pieces.fits, len(table))
+        tables = {**pieces.tables, "tests": diagnostics.test_table(parts)}
+        if roles.silent is not None:
+            warned.append(diagnostics.warn_silent(table, self.treatment, self.instrument, roles.silent))
+        else:
+            warned += diagnostics.judge_strength(parts, pieces.nuisances, roles.binary, self.weak_identification)
+            warned += diagnostics.warn_near_silent(table, self.instrument, pieces.nuisances)
+            tables["relevance"] = diagnostics.relevance_table(parts, pieces.nuisances, pieces.phi, table.weights)
+            tables["joint relevance"] = diagnostics.joint_relevance(table, pieces.score, table.clusters)
+        names = {"pi": f"P({self.instrument} = 1 | X)", "mu0": "E[A | Z=0, X]", "mu1": "E[A | Z=1, X]", "mu": "E[A | Z, X]"}
+        tables["overlap"] = diagnostics.overlap_table(pieces.nuisances, {**names, "V0": "V0", "V1": "V1", "D": "D"})
+        tables["influence"] = diagnostics.influence_table(parts)
+        return InvalidIVResult(
+            values=parts.values[:1],
+            influence_values=parts.influence_values[:, :1],
+            labels=("ATE",),
+            index=table.index,
+            clusters=table.clusters,
+            settings=self._settings(table, plan, pieces, parts, warned),
+            diagnostics=tables,
+            splits=None if pieces.splits is None else pieces.splits[pieces.splits["term"] == "ATE"],
+            nuisances=pieces.nuisances,
+            origin=Origin(self, data),
+            parts=parts,
+            phi=pieces.phi,
+            table=table,
+            plan=plan,
+        )
+
+    def _settings(
+        self, table: Table, plan: Plan, pieces: Pieces, parts: Estimate, warned: list[str]
+    ) -> dict[str, Any]:
+        settings = common_settings("Average treatment effect, invalid instrument", self, table, plan, pieces.folds)
+        settings |= {"instrument": self.instrument, "method": self.method, "se_source": pieces.se_source}
+        ratio = parts["numerator"] / parts["denominator"]
+        settings["notes"] = [
+            *settings["notes"],
+            *self._level_notes(table),
+            f"Variance-shift-weighted effect {ratio.values[0]:.4g} (std error {ratio.std_errors.iloc[0]:.3g}); "
+            f"95% set valid at any strength: {describe(robust_set(parts))}.",
+            *(
+                f"Test of {name}: p = {row.p_value:.3g}."
+                for name, row in diagnostics.test_table(parts).iterrows()
+            ),
+            *pieces.notes,
+        ]
+        settings["warnings"] = warned
+        return settings
+
+    def _level_notes(self, table: Table) -> list[str]:
+        notes = []
+        for role, name in (("treatment", self.treatment), ("instrument", self.instrument)):
+            levels = table.levels.get(name)
+            if levels is not None and tuple(levels) not in ((0, 1), (False, True)):
+                notes.append(f"{role.capitalize()} {name}: {levels[1]} against the reference {levels[0]}.")
+        return notes

@@ -1,0 +1,1 @@
+"""The parametric route: placeholder import until the working models are wired."""
