@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from contextlib import AbstractContextManager
+from functools import cache
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,7 @@ from sklearn.ensemble import (
 from sklearn.linear_model import GammaRegressor
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils.validation import check_is_fitted
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from causalif._errors import InputError, PositivityError
 from causalif._validate import Array
@@ -31,6 +34,7 @@ BOOSTING = {
     "l2_regularization": 1.0,
     "early_stopping": False,
 }
+THREADS_FROM = 50_000
 GENEROUS = tuple(float(value) for value in np.logspace(-4, 3, 36))
 
 
@@ -321,7 +325,7 @@ class StackedRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     `sklearn.ensemble.StackingRegressor` of `SmoothRegressor()`, the same without curves and products (straight lines
     alone), and `HistGradientBoostingRegressor` with 100 trees of 10 leaves; shares by `PooledRegressor` from
     predictions out of 5, 3 or 2 inner folds (below 1,000, below 20,000, from 20,000 rows on). Sample weights reach
-    every part. No part starts processes.
+    every part. No part starts processes, and below 50,000 rows none uses more than one thread.
 
     References
     ----------
@@ -351,14 +355,15 @@ class StackedRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         ]
         cv = KFold(_inner_folds(len(y)), shuffle=True, random_state=self.random_state)
         stack = StackingRegressor(parts, final_estimator=PooledRegressor(), cv=cv)
-        with config_context(enable_metadata_routing=False):
+        with _few_threads(len(y)), config_context(enable_metadata_routing=False):
             self.stack_ = stack.fit(X, y, **weights)
         return self
 
     def predict(self, X: Any) -> Array:
         """Return predicted means, shape (n,)."""
         check_is_fitted(self)
-        return np.asarray(self.stack_.predict(X))
+        with _few_threads(len(X)):
+            return np.asarray(self.stack_.predict(X))
 
 
 class StackedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -409,18 +414,30 @@ class StackedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ]
         cv = StratifiedKFold(folds, shuffle=True, random_state=self.random_state)
         stack = StackingClassifier(parts, final_estimator=PooledClassifier(), cv=cv, stack_method="predict_proba")
-        with config_context(enable_metadata_routing=False):
+        with _few_threads(len(y)), config_context(enable_metadata_routing=False):
             self.stack_ = stack.fit(X, y, **weights)
         return self
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class, shape (n, 2)."""
         check_is_fitted(self)
-        return np.asarray(self.stack_.predict_proba(X))
+        with _few_threads(len(X)):
+            return np.asarray(self.stack_.predict_proba(X))
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """Return the likelier class, shape (n,)."""
         return np.asarray(self.classes_[(self.predict_proba(X)[:, 1] > 0.5).astype(int)])
+
+
+@cache
+def _thread_pools() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def _few_threads(n: int) -> AbstractContextManager[Any]:
+    """Keep boosting on one thread where trees are so small that threads would mostly wait for each other."""
+    limit = 1 if n < THREADS_FROM else None
+    return cast(AbstractContextManager[Any], _thread_pools().limit(limits=limit, user_api="openmp"))
 
 
 def _present(X: Any, y: Any, sample_weight: Any) -> tuple[Any, npt.NDArray[Any], dict[str, Array]]:

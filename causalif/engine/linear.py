@@ -13,6 +13,7 @@ from causalif._errors import InputError
 from causalif._validate import Array
 from causalif.engine._logistic import LogisticSolution, logistic_solutions
 from causalif.engine._moments import Moments, Rows, Spectrum, gram_moments, rows_of, spectra
+from causalif.engine._refine import refined
 
 SMALLEST_RCOND = 1e-6  # rounding of the normal equations then stays below 1e-9 of the coefficients
 PENALTIES = tuple(float(value) for value in np.logspace(-6, 1, 29))
@@ -113,8 +114,9 @@ def least_squares_folds(X: Array, y: Array, slices: Sequence[slice], weights: Ar
     Sums of squares and products are kept per fold and added over the training folds, centred and standardised, and
     solved by Cholesky: n p^2 operations for all folds together. Where the correlation matrix is too near to singular
     (reciprocal condition below 1e-6), where centring would cancel, or where squares would overflow, orthogonal
-    factors of the folds are combined instead, which never squares the condition number. Memory beyond X: one block
-    of rows, and two (K, p + 2, p + 2) arrays.
+    factors of the folds are combined instead, which never squares the condition number, and nearly collinear columns
+    get a correction from residuals in doubled precision. Memory beyond X: one block of rows, and a few
+    (K, p + 2, p + 2) arrays.
 
     References
     ----------
@@ -139,8 +141,7 @@ def least_squares_folds(X: Array, y: Array, slices: Sequence[slice], weights: Ar
         if slopes is not None:
             fits.append(_in_units(slopes, moment, exponent, len(slopes)))
         else:
-            exact = careful(fold)
-            fits.append(_in_units(exact.vectors @ (exact.target / exact.values), exact, exponent, exact.rank))
+            fits.append(_careful_fit(rows, fold, careful(fold), exponent))
     return fits
 
 
@@ -151,11 +152,22 @@ def _scaled_target(y: Array) -> tuple[Array, int]:
     return (y, 0) if abs(exponent) < 100 else (np.ldexp(y, -exponent), exponent)
 
 
+def _careful_fit(rows: Rows, fold: int, exact: Spectrum, exponent: int) -> LinearFit:
+    """Solve from the singular value decomposition, of smallest norm where the rank is deficient."""
+    coef = exact.vectors @ (exact.target / exact.values) / exact.spread
+    coef, intercept = refined(rows, fold, exact, coef, float(exact.mean_y - exact.mean @ coef))
+    return _fit(coef, intercept, exponent, exact.rank)
+
+
+def _fit(coef: Array, intercept: float, exponent: int, rank: int, penalty: float = 0.0) -> LinearFit:
+    """Undo the scaling of the target."""
+    return LinearFit(np.ldexp(coef, exponent), float(np.ldexp(intercept, exponent)), "identity", rank, 0, penalty)
+
+
 def _in_units(slopes: Array, at: Moments | Spectrum, exponent: int, rank: int, penalty: float = 0.0) -> LinearFit:
     """Undo standardisation and target scaling."""
     coef = slopes / at.spread
-    intercept = float(at.mean_y - at.mean @ coef)
-    return LinearFit(np.ldexp(coef, exponent), float(np.ldexp(intercept, exponent)), "identity", rank, 0, penalty)
+    return _fit(coef, float(at.mean_y - at.mean @ coef), exponent, rank, penalty)
 
 
 def _cholesky(moment: Moments) -> Array | None:

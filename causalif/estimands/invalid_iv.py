@@ -51,7 +51,8 @@ class Roles:
         arms = [(f"mu{z}", f"m{z}", ((self.instrument, float(z)),)) for z in (0, 1) if z != self.silent]
         for mu, _, where in arms:
             if self.binary:
-                specs[mu] = Probability(self.treatment, self.adjust, where=where, bounds=None)
+                bounds = None if self.silent is None else (self.clip, 1 - self.clip)
+                specs[mu] = Probability(self.treatment, self.adjust, where=where, bounds=bounds)
             else:
                 specs[mu] = Mean(self.treatment, self.adjust, where=where, learner="treatment")
         for _, m, where in arms:

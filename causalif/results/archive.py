@@ -134,8 +134,8 @@ def _packed(estimate: Estimate, writer: codec.Writer) -> dict[str, Any]:
 def _unpacked(header: Mapping[str, Any], reader: codec.Reader) -> Estimate:
     fields = header["fields"]
     labels = fields["labels"]
-    if not isinstance(labels, list):
-        raise InputError("The file's labels are not a list.")
+    if not isinstance(labels, list) or not isinstance(fields["settings"], dict):
+        raise InputError("The header does not hold a list of labels and a mapping of settings.")
     n, p = reader.length(fields["index"]), len(labels)
     given = {
         "values": reader.array(fields["values"], (p,), "f"),

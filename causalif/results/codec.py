@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
@@ -15,6 +16,10 @@ import pandas as pd
 from causalif._errors import InputError
 
 _PLAIN = "fiub"  # floats, signed and unsigned integers, bools
+_NPY = re.compile(
+    rb"\x93NUMPY\x01\x00(..)\{'descr': '([<|][fiub][1248])', 'fortran_order': False, 'shape': \(([0-9, ]{0,60})\), \}",
+    re.DOTALL,
+)
 _TAGS = {"__tuple__": tuple, "__set__": frozenset}
 _ADVICE = "Only numbers, text, bools and dates can be saved"
 
@@ -163,17 +168,14 @@ class Reader:
     def array(self, name: str, shape: tuple[int, ...], kinds: str = _PLAIN) -> npt.NDArray[Any]:
         """Return a stored array, which must have this shape and one of these kinds of numbers."""
         content = self._take(name, "npy")
-        stream = io.BytesIO(content)
-        if np.lib.format.read_magic(stream) != (1, 0):
-            raise InputError(f"{name} has an unknown array format.")
-        found, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-        if dtype.kind not in kinds or dtype.hasobject or fortran:
+        dtype, found, start = _array_header(name, content)
+        if dtype.kind not in kinds:
             raise InputError(f"{name} has dtype {dtype}, which is not expected there.")
-        rest = len(content) - stream.tell()
+        rest = len(content) - start
         declared = self._manifest[name]["shape"]
         if found != shape or list(shape) != declared or math.prod(shape) * dtype.itemsize != rest:
             raise InputError(f"{name} has shape {found} in {rest:,} bytes where shape {shape} is expected.")
-        return np.frombuffer(content, dtype, offset=stream.tell()).reshape(shape)
+        return np.frombuffer(content, dtype, offset=start).reshape(shape)
 
     def column(self, described: Mapping[str, Any], n: int) -> pd.Series:
         """Return a stored column of length n."""
@@ -241,6 +243,18 @@ class Reader:
             raise InputError(f"The header refers to {name!r}, which is not there or is used twice.")
         self._unread.remove(name)
         return self._read(name)
+
+
+def _array_header(name: str, content: bytes) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+    """Return dtype, shape and offset of a .npy array; stricter than numpy, which evaluates the header as Python."""
+    match = _NPY.match(content)
+    if match is None:
+        raise InputError(f"{name} is not a plain array of numbers: its header is not one that `save` writes.")
+    size, descr, shape = match.groups()
+    start = 10 + int.from_bytes(size, "little")
+    if content[match.end() : start].strip(b" ") != b"\n":
+        raise InputError(f"{name} has a damaged array header.")
+    return np.dtype(descr.decode()), tuple(int(x) for x in shape.split(b",") if x.strip()), start
 
 
 def _hashable(name: Any) -> Hashable:

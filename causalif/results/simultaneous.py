@@ -15,6 +15,7 @@ from causalif.results.covariance import Moments, cluster_codes, cluster_sums, cr
 
 _DRAWS_PER_BLOCK, _ROWS_PER_BLOCK = 4096, 4096
 _NODES = 5000  # quantiles of the simulated directions that stand for all of them
+_ROUNDING = 1e-9
 _RANK = 1e-12  # directions with less variance than this, relative to the largest, are rounding
 
 
@@ -235,8 +236,10 @@ def _sign_quantile(units: Array, level: float, draws: int, rng: np.random.Genera
     # Signs leave sums of squares unchanged, so the studentised sum is an increasing function of the plain one:
     # t^2 = q^2 / (1 - q^2 / m), with the same (m - 1) / m as the clustered standard error.
     left = 1 - q * q / m
-    if left <= 0:
-        raise InputError(f"{m} clusters are too few for the wild cluster bootstrap at this level: use 'gaussian'.")
+    if left <= _ROUNDING:
+        raise InputError(
+            f"{m} rows or clusters are too few for random signs at this level: use `bootstrap='gaussian'`."
+        )
     return float(np.sqrt(q * q / left * ((m - 1) / m if clustered else 1.0)))
 
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 import pytest
-from causalif._errors import FewClustersWarning, InputError
-from causalif.results.estimate import Estimate, Origin, concat
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+
+from causalif._errors import FewClustersWarning, InputError
+from causalif.results.estimate import Estimate, Origin, concat
 
 OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
 
@@ -395,5 +396,7 @@ def test_fields_that_do_not_fit_are_refused(change, message):
 
 def test_combined_settings_say_what_both_share():
     a = make([1.0], settings={"estimator": "ATE", "outcome": "y", "folds": 5, "notes": ["one"], "rows": 30})
-    b = Estimate(a.values, a.influence_values, a.labels, a.index, settings={"estimator": "IV", "outcome": "y", "folds": 3})
+    b = Estimate(
+        a.values, a.influence_values, a.labels, a.index, settings={"estimator": "IV", "outcome": "y", "folds": 3}
+    )
     assert dict((a - b).settings) == {"estimator": "ATE, IV", "outcome": "y", "notes": ["one"], "rows": 30}

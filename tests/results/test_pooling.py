@@ -1,12 +1,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
+
 from causalif._errors import InputError
 from causalif.results.covariance import moments
 from causalif.results.estimate import Estimate
 from causalif.results.pooling import pool_models, pool_repeats
 from causalif.results.report import split_sd
-from scipy import stats
 
 
 @pytest.fixture

@@ -3,10 +3,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from scipy import integrate, special, stats
+
 from causalif._errors import InputError
 from causalif.results.covariance import Moments, critical_value, moments
 from causalif.results.simultaneous import adjusted_p, critical_value_joint
-from scipy import integrate, special, stats
 
 SIMULATION = 0.012  # four standard errors of a critical value from 100,000 plain draws; ours err less
 

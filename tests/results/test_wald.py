@@ -1,11 +1,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from causalif._errors import InputError
-from causalif.results.estimate import Estimate
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+
+from causalif._errors import InputError
+from causalif.results.estimate import Estimate
 
 
 @pytest.fixture
@@ -85,7 +86,9 @@ def test_joint_null_has_the_right_size():
         x = rng.exponential(size=(400, 3)) @ np.array([[1, 0.7, 0], [0, 1, 0], [0.2, 0, 1]])
         mean = x.mean(axis=0)
         true = np.array([1.2, 1.7, 1.0])
-        rejected += Estimate(mean, x - mean, ["a", "b", "c"], pd.RangeIndex(400)).test(["a", "b", "c"], true).p_value < 0.05
+        rejected += (
+            Estimate(mean, x - mean, ["a", "b", "c"], pd.RangeIndex(400)).test(["a", "b", "c"], true).p_value < 0.05
+        )
     assert 0.03 < rejected / 1000 < 0.08
 
 

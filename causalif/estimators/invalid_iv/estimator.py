@@ -27,6 +27,7 @@ from causalif.estimators.invalid_iv.pieces import Pieces
 from causalif.estimators.invalid_iv.result import InvalidIVResult
 from causalif.estimators.invalid_iv.robust import describe, robust_set
 from causalif.results.estimate import Estimate, Origin
+from causalif.results.report import number_format, p_format
 from causalif.table import Table, read_table
 
 LEARNER_NAMES = ("instrument", "treatment", "outcome", "variance", "effect", "confounding")
@@ -231,18 +232,7 @@ class InvalidIVATE:
     ) -> dict[str, Any]:
         settings = common_settings("Average treatment effect, invalid instrument", self, table, plan, pieces.folds)
         settings |= {"instrument": self.instrument, "method": self.method, "se_source": pieces.se_source}
-        ratio = parts["numerator"] / parts["denominator"]
-        settings["notes"] = [
-            *settings["notes"],
-            *self._level_notes(table),
-            f"Variance-shift-weighted effect {ratio.values[0]:.4g} (std error {ratio.std_errors.iloc[0]:.3g}); "
-            f"95% set valid at any strength: {describe(robust_set(parts))}.",
-            *(
-                f"Test of {name}: p = {row.p_value:.3g}."
-                for name, row in diagnostics.test_table(parts).iterrows()
-            ),
-            *pieces.notes,
-        ]
+        settings["notes"] = [*settings["notes"], *self._level_notes(table), *_findings(parts), *pieces.notes]
         settings["warnings"] = warned
         return settings
 
@@ -253,3 +243,16 @@ class InvalidIVATE:
             if levels is not None and tuple(levels) not in ((0, 1), (False, True)):
                 notes.append(f"{role.capitalize()} {name}: {levels[1]} against the reference {levels[0]}.")
         return notes
+
+
+def _findings(parts: Estimate) -> list[str]:
+    """Return the weighted effect and the tests in sentences."""
+    ratio = parts["numerator"] / parts["denominator"]
+    value, error = float(ratio.values[0]), float(ratio.std_errors.iloc[0])
+    write = number_format(value, error)
+    found = [
+        f"Variance-shift-weighted effect {write(value)} (std error {write(error)}); 95% set valid at any strength of the "
+        f"instrument: {describe(robust_set(parts), write)}."
+    ]
+    tests = diagnostics.test_table(parts)["p_value"]
+    return found + [f"Test of {name}: p = {p_format(p)}.".replace("= <", "< ") for name, p in tests.items()]

@@ -64,8 +64,7 @@ class InvalidIVResult(Estimate):
     @property
     def weighted(self) -> Estimate:
         """The variance-shift-weighted effect θ_w = E[κβ] / E[κ], κ = π(1 − π)D: regular where D(X) is small."""
-        ratio = self._known["numerator"] / self._known["denominator"]
-        return ratio.transform(lambda theta: theta, np.eye(1), ["weighted effect"])
+        return renamed(self._known["numerator"] / self._known["denominator"], "weighted effect")
 
     def robust_set(self, level: float = 0.95) -> list[tuple[float, float]]:
         """Return a confidence set for the weighted effect that is valid however weak the instrument is.
@@ -155,7 +154,8 @@ class InvalidIVResult(Estimate):
         roles = (asked.outcome, asked.treatment, asked.instrument)
         binary = asked.treatment in self._rows.levels
         found = comparators(self._rows, self.plan, roles, binary, asked.clip)
-        return compare({**found, "Variance-shift weighted": self.weighted, "Invalid-IV ATE": self["ATE"]})
+        found |= {"Variance-shift weighted": self.weighted, "Invalid-IV ATE": self["ATE"]}
+        return compare({name: renamed(estimate, "effect") for name, estimate in found.items()})
 
     def sensitivity(
         self, kind: str = "direct effect by treatment", sizes: Sequence[float] | None = None, level: float = 0.95
@@ -178,6 +178,11 @@ class InvalidIVResult(Estimate):
             contains zero. The sampling error of the correction itself is included.
         """
         return sensitivity(self._known, kind, sizes, level)
+
+
+def renamed(estimate: Estimate, label: str) -> Estimate:
+    """Return a single-term estimate under another label."""
+    return Estimate(estimate.values, estimate.influence_values, (label,), estimate.index, estimate.clusters)
 
 
 def _groups(frame: pd.DataFrame) -> tuple[Array, tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from scipy import stats
@@ -80,12 +81,12 @@ def _solve(q2: float, q1: float, q0: float) -> Intervals:
     return [(roots[0], roots[1])] if q2 > 0 else [(-math.inf, roots[0]), (roots[1], math.inf)]
 
 
-def describe(intervals: Intervals) -> str:
+def describe(intervals: Intervals, write: Callable[[float], str] = "{:.4g}".format) -> str:
     """Return the set in words a table can hold, such as ``[0.8, 1.2]`` or ``(-inf, 1] or [3, inf)``."""
 
     def one(low: float, high: float) -> str:
-        left = "(-inf" if math.isinf(low) else f"[{low:.4g}"
-        right = "inf)" if math.isinf(high) else f"{high:.4g}]"
+        left = "(-inf" if math.isinf(low) else f"[{write(low)}"
+        right = "inf)" if math.isinf(high) else f"{write(high)}]"
         return f"{left}, {right}"
 
     return " or ".join(one(low, high) for low, high in intervals) if intervals else "empty"
