@@ -139,7 +139,7 @@ def read_table(
     if len(frame) == 0:
         raise InputError("`data` has no rows.")
     for role, name in either.items():
-        (coded if _two_valued(frame[name]) else numbers)[role] = name
+        (coded if _two_valued(frame[name], role) else numbers)[role] = name
     columns = {name: _number(frame, role, name) for role, name in numbers.items()}
     levels = {}
     for role, name in coded.items():
@@ -208,17 +208,18 @@ def _column_names(data: Any) -> list[Any]:
 
 def _unknown_column(role: str, name: str, available: list[Any]) -> str:
     texts = [str(column) for column in available]
-    close = difflib.get_close_matches(name, texts, n=1)
+    close = [text for text in texts if text.casefold() == name.casefold()] or difflib.get_close_matches(name, texts, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else f" It has {', '.join(texts[:12])}{', ...' * (len(texts) > 12)}."
     return f"`{role}` names the column {name!r}, which `data` does not have.{hint}"
 
 
 def _native_column(column: Any) -> Any:
     if isinstance(column.dtype, (nw.Categorical, nw.Enum)):
-        return pd.Categorical(column.to_list())
+        declared = column.cat.get_categories().to_list() if isinstance(column.dtype, nw.Enum) else None
+        return pd.Categorical(column.to_list(), categories=declared)
     if column.dtype.is_numeric() or column.dtype == nw.Boolean:
-        missing = column.is_null()
-        return column.cast(nw.Float64).to_numpy() if bool(missing.any()) else column.to_numpy()
+        plain = isinstance(column.dtype, nw.Decimal) or bool(column.is_null().any())
+        return column.cast(nw.Float64).to_numpy() if plain else column.to_numpy()
     return pd.Series(column.to_list())
 
 
@@ -247,8 +248,9 @@ def _require_numeric(column: pd.Series, role: str) -> None:
 
 
 def _require_finite(values: Array, role: str, name: str, index: pd.Index) -> None:
-    if np.isfinite(values.sum()):
-        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(values.sum()):
+            return
     bad = ~np.isfinite(values)
     count = int(bad.sum())
     if count == 0:
@@ -275,29 +277,43 @@ def _coded(frame: pd.DataFrame, role: str, name: str) -> tuple[Array, tuple[Any,
     """Codes 0, 1, ... in sorted order of the distinct values, with those values."""
     column = frame[name]
     if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
-        values = _number(frame, role, name)
-        levels, codes = np.unique(values, return_inverse=True)
+        numbers = _number(frame, role, name)
+        whole = pd.api.types.is_integer_dtype(column.dtype)
+        levels, codes = np.unique(np.asarray(column) if whole else numbers, return_inverse=True)
         return codes.astype(np.float64), tuple(levels.tolist())
-    if column.isna().any():
-        where = frame.index[column.isna()]
-        raise InputError(
-            f"`{role}` column {name!r} has {len(where):,} missing of {len(column):,} values; first at index "
-            f"{', '.join(repr(label) for label in where[:3].tolist())}. Drop those rows or impute them before fitting."
-        )
+    _require_present(column, role)
     ordered = column.astype("category")
     ordered = ordered.cat.remove_unused_categories()
     return ordered.cat.codes.to_numpy(dtype=np.float64), tuple(ordered.cat.categories.tolist())
 
 
-def _two_valued(column: pd.Series) -> bool:
-    numeric = pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype)
-    return not numeric or column.nunique() == 2
+def _require_present(column: pd.Series, role: str) -> None:
+    missing = column.isna().to_numpy()
+    if not missing.any():
+        return
+    first = ", ".join(repr(label) for label in column.index[missing][:3].tolist())
+    raise InputError(
+        f"`{role}` column {column.name!r} has {int(missing.sum()):,} missing of {len(column):,} values; first at index "
+        f"{first}. Drop those rows with data.dropna(subset=[{column.name!r}]) or fill them before fitting."
+    )
+
+
+def _two_valued(column: pd.Series, role: str) -> bool:
+    """Tell whether a column that may be numeric is to be coded instead; text of three values can be neither."""
+    count = column.nunique()
+    if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
+        return count == 2
+    if count > 2:
+        raise InputError(
+            f"`{role}` column {column.name!r} must hold numbers, or two values of any type. Got dtype {column.dtype} with "
+            f"{count:,} values instead. Convert it with pd.to_numeric, or group its values into two."
+        )
+    return True
 
 
 def _labels(frame: pd.DataFrame, name: str) -> npt.NDArray[Any]:
+    _require_present(frame[name], "cluster")
     codes, _ = pd.factorize(frame[name])
-    if (codes < 0).any():
-        raise InputError(f"`cluster` column {name!r} has {int((codes < 0).sum()):,} missing labels. Every row needs one.")
     if codes.max() < 1:
         raise InputError(f"`cluster` column {name!r} has one cluster only; clustered standard errors need at least two.")
     return np.asarray(frame[name].to_numpy())
@@ -307,7 +323,8 @@ def _weights(frame: pd.DataFrame, name: str) -> Array:
     values = _number(frame, "weights", name)
     if values.min() < 0 or values.max() <= 0:
         raise InputError(f"`weights` column {name!r} must hold non-negative numbers, not all zero; its least is {values.min():g}.")
-    return np.asarray(values / values.mean())
+    relative = values / values.max()  # sums of weights near the largest number would overflow
+    return np.asarray(relative / relative.mean())
 
 
 def _covariates(frame: pd.DataFrame, adjust: tuple[str, ...]) -> tuple[Array, tuple[str, ...], tuple[str, ...]]:

@@ -90,7 +90,7 @@ def _check_classes(rows: Rows) -> None:
         if not successes + failures > 0:
             raise PositivityError(f"No row of positive weight is left in {where}: use fewer folds.")
         raise PositivityError(
-            f"The target is {int(successes > 0)} in every one of {where}: a probability needs both levels there. "
+            f"The target is {int(successes > 0)} throughout {where}: a probability needs both levels there. "
             "Use fewer folds, stratify them by the target, or widen the sample."
         )
 

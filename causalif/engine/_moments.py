@@ -130,7 +130,7 @@ class Spectrum:
     """Singular value decomposition of one training set's standardised columns, divided by sqrt(total weight)."""
 
     mean: Array  # (p,)
-    spread: Array  # (p,) 1 where the column is constant
+    spread: Array  # (p,) infinite where the column is constant, so that its coefficient is 0
     mean_y: float
     values: Array  # (r,) singular values, decreasing, the null ones removed
     vectors: Array  # (p, r)
@@ -199,12 +199,12 @@ def _decompose(R: Array, at: _Units) -> Spectrum:
     inner, last = R[1:, 1:-1] / root, R[1:, -1] / root
     size = np.sqrt(np.einsum("ij,ij->j", inner, inner))
     constant = size <= 1e-13 * np.hypot(size, R[0, 1:-1] / root)
-    size = np.where(constant, 1.0, size)
+    size = np.where(constant, np.inf, size)
     mean = at.centre + R[0, 1:-1] / root / at.scale
     spread = size / at.scale
-    left, values, right = np.linalg.svd(np.where(constant, 0.0, inner / size), full_matrices=False)
+    left, values, right = np.linalg.svd(inner / size, full_matrices=False)
     # below this level a direction is the rounding of the numbers handed in, not information
-    offset = np.max(np.abs(mean) / spread, initial=0.0, where=~constant)
+    offset = np.max(np.abs(mean) / spread, initial=0.0)
     kept = values > EPSILON * max(100, 10 * len(size)) * (1.0 + offset)
     return Spectrum(
         mean / at.unit,

@@ -20,7 +20,7 @@ def refined(rows: Rows, fold: int, exact: Spectrum, coef: Array, intercept: floa
     """
     if not exact.rank or exact.values[-1] > NEARLY_COLLINEAR:
         return coef, intercept
-    before = np.inf
+    before, units = np.inf, np.where(np.isfinite(exact.spread), exact.spread, 0.0)
     for _ in range(STEPS):
         gradient, total = _gradient(rows, fold, coef, intercept)
         standardised = (gradient[1:] - exact.mean * gradient[0]) / exact.spread / total
@@ -30,7 +30,7 @@ def refined(rows: Rows, fold: int, exact: Spectrum, coef: Array, intercept: floa
             break
         coef = coef + step / exact.spread
         intercept += float(gradient[0] / total - exact.mean @ (step / exact.spread))
-        if size <= 1e-10 * float(np.abs(coef * exact.spread).max()):
+        if size <= 1e-10 * float(np.abs(coef * units).max()):
             break
         before = size
     return coef, intercept

@@ -15,7 +15,7 @@ from sklearn.utils.validation import has_fit_parameter
 from causalif._errors import InputError
 from causalif._validate import Array
 from causalif.engine.linear import OLS, Logit
-from causalif.engine.nuisance import Mean, NuisanceSpec
+from causalif.engine.nuisance import NuisanceSpec
 
 Predictor: TypeAlias = Callable[[Array], Array]
 Learners: TypeAlias = str | Mapping[str, Any]
@@ -133,7 +133,7 @@ def _weight_argument(model: Any) -> str:
 
 def choose_learner(learners: Learners, spec: NuisanceSpec) -> Any:
     """Return the learner for one nuisance: a `FoldLearner` or a `SklearnLearner`."""
-    if isinstance(spec, Mean) and not spec.given:
+    if not spec.given:
         return Average()
     if isinstance(learners, str):
         chosen: Any = learners

@@ -11,6 +11,7 @@ import pandas as pd
 
 from causalif._errors import InputError
 from causalif._validate import Array
+from causalif.results.covariance import column_scale
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
@@ -81,9 +82,10 @@ def check_jacobian(value: Array, jacobian: Array, p: int) -> None:
 
 
 def _refuse_uncentred(psi: Array, labels: Sequence[str]) -> None:
-    largest = np.maximum(psi.max(axis=0), -psi.min(axis=0))
-    scaled = psi / np.where(largest > 0, largest, 1.0)
-    mean, size = np.abs(scaled.mean(axis=0)), np.sqrt(np.mean(scaled**2, axis=0))
+    scale = column_scale(psi)
+    scaled = psi if np.all(scale == 1) else psi / scale
+    mean = np.abs(np.ones(len(psi)) @ scaled) / len(psi)
+    size = np.sqrt(np.einsum("ij,ij->j", scaled, scaled) / len(psi))
     if np.any(mean > _CENTRED * size):
         worst = int(np.argmax(mean - _CENTRED * size))
         raise InputError(

@@ -15,6 +15,7 @@ from causalif._validate import Array, in_range
 
 FEW_CLUSTERS = 20
 _BLOCK = 1 << 16
+_LARGE = 1e100  # squares and their sums stay within double precision up to here
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,9 +72,10 @@ def moments(influence: Array, clusters: npt.NDArray[np.generic] | None = None) -
 
     Notes
     -----
-    Columns are divided by their largest entry before they are squared, so outcomes in units of 1e-200 or 1e+200 have
-    the standard errors one expects. The degrees of freedom of a term are one less than the number of clusters in
-    which its influence is not zero throughout: rows that a subgroup does not use lend it no precision.
+    Columns beyond 1e+-100 are divided by their largest entry before they are squared, so outcomes in units of
+    1e-200 or 1e+200 have the standard errors one expects. The degrees of freedom of a term are one less than the
+    number of clusters in which its influence is not zero throughout: rows that a subgroup does not use lend it no
+    precision.
     Cost: one pass over the n p values, in blocks.
 
     Examples
@@ -82,7 +84,7 @@ def moments(influence: Array, clusters: npt.NDArray[np.generic] | None = None) -
     array([0.7906])
     """
     n, p = influence.shape
-    scale = _column_scale(influence)
+    scale = column_scale(influence)
     if clusters is None:
         gram, correction, df, groups = _gram(influence, scale), 1.0, np.full(p, np.inf), None
     else:
@@ -141,15 +143,19 @@ def two_sided_p(statistic: Array, df: Array) -> Array:
     return 2 * np.where(np.isfinite(df), special.stdtr(finite, t), special.ndtr(t))
 
 
-def _column_scale(x: Array) -> Array:
-    largest = np.maximum(x.max(axis=0, initial=0.0), -x.min(axis=0, initial=0.0))
-    return np.where(largest > 0, largest, 1.0)
+def column_scale(x: Array) -> Array:
+    """Return what to divide columns by before squaring them: 1, or their largest entry where squares would not do."""
+    largest = np.array([max(column.max(), -column.min()) for column in x.T])
+    harmless = (largest == 0) | ((largest > 1 / _LARGE) & (largest < _LARGE))
+    return np.where(harmless, 1.0, largest)
 
 
 def _gram(x: Array, scale: Array) -> Array:
     gram = np.zeros((x.shape[1], x.shape[1]))
+    plain = bool(np.all(scale == 1))
     for start in range(0, len(x), _BLOCK):
-        block = x[start : start + _BLOCK] / scale
+        block = x[start : start + _BLOCK]
+        block = block if plain else block / scale
         gram += block.T @ block
     return gram
 

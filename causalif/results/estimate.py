@@ -44,7 +44,8 @@ class Estimate:
     values : array of shape (p,)
         Estimates, in the units of the estimand.
     influence_values : array of shape (n, p)
-        Centred influence values. Weighted fits multiply row i by w_i / mean(w); cluster sums are taken here.
+        Centred influence values, taken without a copy. Weighted fits multiply row i by w_i / mean(w); cluster sums
+        are taken here.
     labels : sequence of p str
         Unique names of the terms.
     index : pandas.Index of length n
@@ -395,6 +396,10 @@ class Estimate:
         return {f.name: getattr(self, f.name) for f in fields(self)} | {"origin": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the fields, with arrays read-only again."""
+        for array in (state["values"], state["influence_values"], state["clusters"]):
+            if array is not None:
+                array.flags.writeable = False
         self.__dict__.update(state)
 
     def __repr__(self) -> str:

@@ -1,3 +1,4 @@
+import itertools
 import math
 import tracemalloc
 
@@ -22,7 +23,7 @@ from causalif.engine.linear import (
 
 def cut(n, folds):
     edges = np.linspace(0, n, folds + 1).astype(int)
-    return [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [slice(int(a), int(b)) for a, b in itertools.pairwise(edges)]
 
 
 def outside(n, part):
@@ -120,7 +121,7 @@ def test_rows_of_weight_zero_are_absent():
     arm = a == 1
     slices = cut(600, 5)
     edges = np.concatenate([[0], np.cumsum([arm[part].sum() for part in slices])])
-    inside = [slice(int(i), int(j)) for i, j in zip(edges[:-1], edges[1:], strict=True)]
+    inside = [slice(int(i), int(j)) for i, j in itertools.pairwise(edges)]
     second = (y > np.median(y)).astype(float)
     for fit, target in ((least_squares_folds, y), (logistic_folds, second)):
         for one, other in zip(fit(X, target, slices, w * arm), fit(X[arm], target[arm], inside, w[arm]), strict=True):
@@ -139,7 +140,7 @@ def test_whole_weights_equal_repeated_rows():
     counts = np.random.default_rng(1).integers(1, 4, 300)
     slices = cut(300, 3)
     edges = np.concatenate([[0], np.cumsum([counts[part].sum() for part in slices])])
-    longer = [slice(int(i), int(j)) for i, j in zip(edges[:-1], edges[1:], strict=True)]
+    longer = [slice(int(i), int(j)) for i, j in itertools.pairwise(edges)]
     for fit, target in ((least_squares_folds, y), (logistic_folds, a)):
         weighted = fit(X, target, slices, counts.astype(float))
         repeated = fit(np.repeat(X, counts, axis=0), np.repeat(target, counts), longer)
@@ -186,6 +187,25 @@ def test_rank_deficient_columns_get_the_smallest_norm(kind, weighted):
         np.testing.assert_allclose(
             log_odds(X[kept]), expit(np.column_stack([np.ones(len(full)), full]) @ reference), rtol=1e-7
         )
+
+
+@pytest.mark.parametrize("value", [0.1, 1e-9, 1 / 3, 2000.3, 1e12 / 7, 1e-200, 1e200])
+def test_constant_column_gets_exactly_no_slope(value):
+    X, y, a, w = draw()
+    wider = np.column_stack([X, np.full(600, value)])
+    slices = cut(600, 4)
+    for fit in (
+        *least_squares_folds(wider, y, slices, w),
+        *ridge_folds(wider, y, slices, PENALTIES, w),
+        *logistic_folds(wider, a, slices, w),
+    ):
+        assert fit.coef[-1] == 0.0
+        assert fit.rank == 4
+    np.testing.assert_allclose(
+        least_squares_folds(wider, y, slices, w)[1].coef[:-1],
+        least_squares_folds(X, y, slices, w)[1].coef,
+        rtol=1e-9,
+    )
 
 
 def test_column_that_is_constant_in_one_training_set_only():

@@ -23,8 +23,8 @@ LONGLEY = [
 LONGLEY_RSS = 836424.055505915
 
 DISTURBANCES = np.array(
-    [759, -2048, 2048, -2048, 2523, -2048, 2048, -2048, 1838, -2048, 2048]
-    + [-2048, 1838, -2048, 2048, -2048, 2523, -2048, 2048, -2048, 759],
+    "759 -2048 2048 -2048 2523 -2048 2048 -2048 1838 -2048 2048 "
+    "-2048 1838 -2048 2048 -2048 2523 -2048 2048 -2048 759".split(),
     dtype=float,
 )
 WAMPLER = {  # multiple of the disturbances, base of the powers, certified residual sum of squares

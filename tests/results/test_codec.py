@@ -26,7 +26,7 @@ INDEXES = {
     "utc": DAYS.tz_localize("UTC"),
     "offset": DAYS.tz_localize("+01:30"),
     "duration": pd.TimedeltaIndex(["1D", "2h", "-3s", "0s"]),
-    "multi": pd.MultiIndex.from_arrays([["a", "a", "b", "b"], DAYS.tz_localize("UTC"), [1, 2, 1, 2]], names=["x", None, 3]),
+    "multi": pd.MultiIndex.from_arrays([list("aabb"), DAYS.tz_localize("UTC"), [1, 2, 1, 2]], names=["x", None, 3]),
 }  # fmt: skip
 
 

@@ -332,6 +332,7 @@ def test_pickle_drops_the_origin_and_keeps_the_rest():
     assert back.settings == {"folds": 5}
     pd.testing.assert_frame_equal(back.diagnostics["overlap"], frame)
     pd.testing.assert_frame_equal(back.influence, e.influence)
+    assert not back.influence_values.flags.writeable
     assert copy.copy(e).params.equals(e.params)
 
 

@@ -170,6 +170,23 @@ def test_signs_of_rows_do_not_suit_clusters():
         critical_value_joint(psi, clusters, moments(psi, clusters), bootstrap="rademacher")
 
 
+@pytest.mark.parametrize("clustered", [False, True])
+def test_joint_intervals_cover_all_terms_together(clustered):
+    """Means of four correlated skewed columns, rows independent or in 25 clusters; truth known."""
+    rng, runs, hits = np.random.default_rng(11), 1000, 0
+    mix = rng.normal(size=(4, 4))
+    codes = np.repeat(np.arange(25), 16) if clustered else None
+    for _ in range(runs):
+        x = (rng.gamma(4.0, size=(400, 4)) - 4.0) @ mix
+        if codes is not None:
+            x += rng.normal(size=(25, 4))[codes]
+        psi = x - x.mean(axis=0)
+        about = moments(psi, codes)
+        c = critical_value_joint(psi, codes, about, draws=2000)
+        hits += np.all(np.abs(x.mean(axis=0)) <= c * about.std_errors)
+    assert abs(hits / runs - 0.95) < 3.5 * np.sqrt(0.95 * 0.05 / runs)
+
+
 # --- adjusted p-values -------------------------------------------------------------------------------------------
 
 
