@@ -17,6 +17,8 @@ from causalif._errors import DataWarning, DesignWarning, InputError
 from causalif._validate import Array
 
 LARGEST_EXACT_INTEGER = 2**53
+# Gradient boosting libraries refuse these characters in the names of their features.
+SAFE_IN_NAMES = str.maketrans({"[": "(", "]": ")", "{": "(", "}": ")", "<": "under ", ",": ";", ":": "-", '"': "'"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +210,8 @@ def _column_names(data: Any) -> list[Any]:
 
 def _unknown_column(role: str, name: str, available: list[Any]) -> str:
     texts = [str(column) for column in available]
-    close = [text for text in texts if text.casefold() == name.casefold()] or difflib.get_close_matches(name, texts, n=1)
+    close = [text for text in texts if text.casefold() == name.casefold()]
+    close = close or difflib.get_close_matches(name, texts, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else f" It has {', '.join(texts[:12])}{', ...' * (len(texts) > 12)}."
     return f"`{role}` names the column {name!r}, which `data` does not have.{hint}"
 
@@ -243,7 +246,8 @@ def _require_numeric(column: pd.Series, role: str) -> None:
         remedy = "Use .astype('category') to have indicators made, pd.to_numeric if it holds numbers, or leave it out"
     example = column.dropna().iloc[0] if column.notna().any() else None
     raise InputError(
-        f"`{role}` column {column.name!r} must hold numbers. Got dtype {dtype} (for example {example!r}) instead. {remedy}."
+        f"`{role}` column {column.name!r} must hold numbers. Got dtype {dtype} (for example {example!r}) instead. "
+        f"{remedy}."
     )
 
 
@@ -267,7 +271,8 @@ def _require_finite(values: Array, role: str, name: str, index: pd.Index) -> Non
 def _tell_lost_precision(column: pd.Series, values: Array, role: str) -> None:
     if pd.api.types.is_integer_dtype(column.dtype) and np.abs(values).max() > LARGEST_EXACT_INTEGER:
         warnings.warn(
-            f"`{role}` column {column.name!r} holds whole numbers beyond 2^53; as floating point they lose their last digits.",
+            f"`{role}` column {column.name!r} holds whole numbers beyond 2^53; as floating point they lose their last "
+            "digits.",
             DataWarning,
             stacklevel=2,
         )
@@ -284,7 +289,7 @@ def _coded(frame: pd.DataFrame, role: str, name: str) -> tuple[Array, tuple[Any,
     _require_present(column, role)
     ordered = column.astype("category")
     ordered = ordered.cat.remove_unused_categories()
-    return ordered.cat.codes.to_numpy(dtype=np.float64), tuple(ordered.cat.categories.tolist())
+    return np.asarray(ordered.cat.codes, dtype=np.float64), tuple(ordered.cat.categories.tolist())
 
 
 def _require_present(column: pd.Series, role: str) -> None:
@@ -305,8 +310,8 @@ def _two_valued(column: pd.Series, role: str) -> bool:
         return count == 2
     if count > 2:
         raise InputError(
-            f"`{role}` column {column.name!r} must hold numbers, or two values of any type. Got dtype {column.dtype} with "
-            f"{count:,} values instead. Convert it with pd.to_numeric, or group its values into two."
+            f"`{role}` column {column.name!r} must hold numbers, or two values of any type. Got dtype {column.dtype} "
+            f"with {count:,} values instead. Convert it with pd.to_numeric, or group its values into two."
         )
     return True
 
@@ -315,14 +320,18 @@ def _labels(frame: pd.DataFrame, name: str) -> npt.NDArray[Any]:
     _require_present(frame[name], "cluster")
     codes, _ = pd.factorize(frame[name])
     if codes.max() < 1:
-        raise InputError(f"`cluster` column {name!r} has one cluster only; clustered standard errors need at least two.")
+        raise InputError(
+            f"`cluster` column {name!r} has one cluster only; clustered standard errors need at least two."
+        )
     return np.asarray(frame[name].to_numpy())
 
 
 def _weights(frame: pd.DataFrame, name: str) -> Array:
     values = _number(frame, "weights", name)
     if values.min() < 0 or values.max() <= 0:
-        raise InputError(f"`weights` column {name!r} must hold non-negative numbers, not all zero; its least is {values.min():g}.")
+        raise InputError(
+            f"`weights` column {name!r} must hold non-negative numbers, not all zero; its least is {values.min():g}."
+        )
     relative = values / values.max()  # sums of weights near the largest number would overflow
     return np.asarray(relative / relative.mean())
 
@@ -339,6 +348,12 @@ def _covariates(frame: pd.DataFrame, adjust: tuple[str, ...]) -> tuple[Array, tu
         matrix = np.column_stack([values for values, _ in pieces])
         names = tuple(name for _, part in pieces for name in part)
         notes.append(f"indicators made of {', '.join(categorical)}; the first level of each is the reference")
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        raise InputError(
+            f"The indicators made of {', '.join(categorical)} would repeat the name {repeated[0]!r}. Rename a column "
+            "or a level."
+        )
     for position, name in enumerate(names):
         _require_finite(matrix[:, position], "adjust", name, frame.index)
         if name in adjust:
@@ -352,10 +367,10 @@ def _one_column(frame: pd.DataFrame, name: str) -> tuple[Array, tuple[str, ...]]
 
 def _indicators(frame: pd.DataFrame, name: str) -> tuple[Array, tuple[str, ...]]:
     codes, levels = _coded(frame, "adjust", name)
-    chosen = range(1, len(levels))
-    return np.column_stack([codes == code for code in chosen] or [np.ones((len(codes), 1))]).astype(float), tuple(
-        f"{name}[{levels[code]}]" for code in chosen
-    ) or (name,)
+    if len(levels) == 1:
+        return np.ones((len(codes), 1)), (name,)
+    names = tuple(f"{name}={level}".translate(SAFE_IN_NAMES) for level in levels[1:])
+    return (codes[:, None] == np.arange(1, len(levels))).astype(np.float64), names
 
 
 def _without_useless(
@@ -369,7 +384,9 @@ def _without_useless(
         if column.min() == column.max():
             reasons[j] = f"{names[j]!r} is constant"
             continue
-        alike = seen.setdefault((column[0], column[-1], column.sum()), [])
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = column.sum()
+        alike = seen.setdefault((column[0], column[-1], total), [])
         twin = next((i for i in alike if np.array_equal(matrix[:, i], column)), None)
         if twin is not None:
             reasons[j] = f"{names[j]!r} repeats {names[twin]!r}"

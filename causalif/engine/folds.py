@@ -51,11 +51,12 @@ def split(
     strata: npt.NDArray[Any] | None = None,
     clusters: npt.NDArray[Any] | None = None,
 ) -> Folds:
-    """Deal ``n`` rows at random into ``k`` folds, evenly within strata or keeping clusters whole."""
+    """Deal ``n`` rows at random into ``k`` folds, evenly within strata, as far as clusters kept whole allow it."""
     if k == 1:
         return Folds(np.zeros(n, dtype=np.intp), "no splitting")
     if clusters is not None:
-        return Folds(_deal_clusters(clusters, k, rng), "clusters kept whole")
+        groups = np.zeros(n) if strata is None else strata
+        return Folds(_deal_clusters(clusters, groups, k, rng), "clusters kept whole")
     if n < k:
         raise InputError(f"`folds` must be at most the number of rows. Got {k} folds for {n} rows.")
     order = rng.permutation(n)
@@ -66,18 +67,21 @@ def split(
     return Folds(ids, "at random" if strata is None else "stratified")
 
 
-def _deal_clusters(clusters: npt.NDArray[Any], k: int, rng: np.random.Generator) -> FoldIds:
-    """Give each cluster, largest first, to the fold with the fewest rows."""
+def _deal_clusters(clusters: npt.NDArray[Any], strata: npt.NDArray[Any], k: int, rng: np.random.Generator) -> FoldIds:
+    """Give each cluster, largest first, to the fold with the fewest rows of its strata, of these to the smallest."""
     codes, labels = pd.factorize(clusters)
     if len(labels) < k:
         raise InputError(f"`folds` must be at most the number of clusters. Got {k} folds for {len(labels)} clusters.")
-    sizes = np.bincount(codes)
+    groups, levels = pd.factorize(strata, sort=True)
+    counts = np.bincount(codes * len(levels) + groups, minlength=len(labels) * len(levels)).reshape(len(labels), -1)
+    shares, sizes = counts / counts.sum(axis=0), counts.sum(axis=1)
     shuffled = rng.permutation(len(sizes))
     fold_of = np.empty(len(sizes), dtype=np.intp)
-    filled = np.zeros(k, dtype=np.intp)
+    filled = np.zeros((k, len(levels)))
     for cluster in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:
-        fold_of[cluster] = filled.argmin()
-        filled[fold_of[cluster]] += sizes[cluster]
+        alike, rows = filled @ shares[cluster], filled @ counts.sum(axis=0)
+        fold_of[cluster] = np.lexsort((rows, alike))[0]
+        filled[fold_of[cluster]] += shares[cluster]
     return fold_of[codes]
 
 
@@ -95,7 +99,9 @@ def read_folds(folds: object, index: pd.Index, clusters: npt.NDArray[Any] | None
         folds = folds.to_numpy()
     labels = np.asarray(folds)
     if labels.shape != (len(index),):
-        raise InputError(f"`folds` must be a number or one label per row. Got shape {labels.shape} for {len(index)} rows.")
+        raise InputError(
+            f"`folds` must be a number or one label per row. Got shape {labels.shape} for {len(index)} rows."
+        )
     ids, names = pd.factorize(labels, sort=True)
     if (ids < 0).any():
         raise InputError("`folds` has missing labels; every row needs a fold.")

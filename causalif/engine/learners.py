@@ -12,7 +12,7 @@ from sklearn.base import clone, is_classifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
-from causalif._errors import InputError
+from causalif._errors import InputError, LearnerError
 from causalif._validate import Array
 from causalif.engine.linear import OLS, Logit
 from causalif.engine.nuisance import NuisanceSpec
@@ -73,7 +73,7 @@ class SklearnLearner:
         scale = _rescue_scale(y)
         target = y if scale == 1.0 else y / scale
         arguments = {} if weights is None else {_weight_argument(model): weights}
-        model.fit(pd.DataFrame(X, columns=list(names), copy=False), target, **arguments)
+        model.fit(_frame(X, names), target, **arguments)
         return SklearnPredictor(model, tuple(names), scale)
 
 
@@ -89,17 +89,26 @@ class SklearnPredictor:
         """Return predicted means, or probabilities of class 1, shape (n,)."""
         if len(X) == 0:
             return np.empty(0)
-        frame = pd.DataFrame(X, columns=list(self.names), copy=False)
-        if is_classifier(self.model):
-            return _probability_of_one(self.model, frame)
-        return np.asarray(self.model.predict(frame), dtype=float).reshape(len(X)) * self.scale
+        frame = _frame(X, self.names)
+        predicted = (
+            _expected_class(self.model, frame) if hasattr(self.model, "predict_proba") else self.model.predict(frame)
+        )
+        values = np.asarray(predicted, dtype=float)
+        if values.size != len(X):
+            raise LearnerError(f"{self.model!r} predicted {values.size:,} values for {len(X):,} rows.")
+        return values.reshape(len(X)) * self.scale
 
 
-def _probability_of_one(model: Any, frame: pd.DataFrame) -> Array:
-    """Return the predicted probability of class 1, also when the training rows had one class only."""
-    probabilities = model.predict_proba(frame)
-    where = np.flatnonzero(np.asarray(model.classes_, dtype=float) == 1.0)
-    return np.asarray(probabilities[:, where[0]], dtype=float) if len(where) else np.zeros(len(frame))
+def _expected_class(model: Any, frame: pd.DataFrame) -> Array:
+    """Return the sum of classes times probabilities: of classes 0 and 1, the probability of 1."""
+    return np.asarray(model.predict_proba(frame) @ np.asarray(model.classes_, dtype=float))
+
+
+def _frame(X: Array, names: Sequence[str]) -> pd.DataFrame:
+    """Return the covariates with their names, not copied, and protected from learners that write into them."""
+    protected = X.view()
+    protected.flags.writeable = False
+    return pd.DataFrame(protected, columns=list(names), copy=False)
 
 
 def _rescue_scale(y: Array) -> float:
@@ -127,7 +136,9 @@ def _weight_argument(model: Any) -> str:
     else:
         supported, name = has_fit_parameter(model, "sample_weight"), "sample_weight"
     if not supported:
-        raise InputError(f"The learner {model!r} cannot use sample weights, which this fit needs. Choose another learner.")
+        raise InputError(
+            f"The learner {model!r} cannot use sample weights, which this fit needs. Choose another learner."
+        )
     return name
 
 
@@ -143,12 +154,34 @@ def choose_learner(learners: Learners, spec: NuisanceSpec) -> Any:
         chosen = _named(chosen, spec)
     if hasattr(chosen, "fit_folds"):
         return chosen
-    if spec.kind == "probability" and not hasattr(chosen, "predict_proba"):
-        raise InputError(
-            f"The learner for {spec.learner!r} must predict probabilities (have predict_proba), because "
-            f"{spec.target!r} is binary. Got {chosen!r} instead: choose a classifier."
-        )
+    if not hasattr(chosen, "predict_proba"):
+        if spec.kind == "probability":
+            raise InputError(
+                f"The learner for {spec.learner!r} must predict probabilities (have predict_proba), because "
+                f"{spec.target!r} is binary. Got {chosen!r} instead: choose a classifier."
+            )
+        if _is_classifier(chosen):
+            raise InputError(
+                f"The learner for {spec.learner!r} must predict means, and {chosen!r} predicts classes only: choose a "
+                "regressor, or a classifier with predict_proba."
+            )
+    if spec.weight is not None:
+        _weight_argument(chosen)
     return SklearnLearner(chosen, spec.kind)
+
+
+def _is_classifier(estimator: Any) -> bool:
+    try:
+        return bool(is_classifier(estimator))
+    except AttributeError:  # no scikit-learn tags: an estimator from elsewhere
+        return False
+
+
+def check_weighted(learners: Learners) -> None:
+    """Raise unless every learner that was named can use sample weights."""
+    for learner in learners.values() if isinstance(learners, Mapping) else ():
+        if not isinstance(learner, str) and not hasattr(learner, "fit_folds"):
+            _weight_argument(learner)
 
 
 def _named(name: str, spec: NuisanceSpec) -> Any:
@@ -158,7 +191,7 @@ def _named(name: str, spec: NuisanceSpec) -> Any:
 
     if spec.learner == "variance":
         return default_variance_learner()
-    return default_learner(spec.kind, smooth=spec.learner in SMOOTH)
+    return default_learner("mean" if spec.kind == "mean" else "probability", smooth=spec.learner in SMOOTH)
 
 
 def check_learners(learners: Learners, known: Sequence[str]) -> None:
@@ -178,7 +211,9 @@ def check_learners(learners: Learners, known: Sequence[str]) -> None:
     for name, learner in learners.items():
         if isinstance(learner, str):
             if learner not in ("auto", "linear"):
-                raise InputError(f'`learners[{name!r}]` must be an estimator, "auto" or "linear". Got {learner!r} instead.')
+                raise InputError(
+                    f'`learners[{name!r}]` must be an estimator, "auto" or "linear". Got {learner!r} instead.'
+                )
         elif isinstance(learner, type) or not (hasattr(learner, "fit_folds") or hasattr(learner, "fit")):
             raise InputError(
                 f"`learners[{name!r}]` must be a scikit-learn estimator instance. Got {learner!r} instead."

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from causalif._errors import InputError, PositivityError, PositivityWarning
 from causalif._validate import Array, in_range, whole_number
-from causalif.engine.crossfit import CrossFit
+from causalif.engine.crossfit import CrossFit, _folds_of, _visiting_order
 from causalif.engine.folds import Folds, read_folds
-from causalif.engine.learners import Learners, check_learners
+from causalif.engine.learners import Learners, check_learners, check_weighted
 from causalif.engine.problem import Plan
 from causalif.table import Table
 
+Rows: TypeAlias = npt.NDArray[np.bool_]
+
 ROWS_PER_ARM = 10
 CLIPPED_SHARE = 0.2
+COMMON_SHARE = 0.1
 
 
 class FitOptions(Protocol):
@@ -53,7 +57,14 @@ def check_options(options: FitOptions, learner_names: Sequence[str]) -> None:
     """Raise on options that cannot be right whatever the data are."""
     check_learners(options.learners, learner_names)
     whole_number("repeats", options.repeats, 1)
-    if not isinstance(options.random_state, (int, np.integer, np.random.Generator, type(None))):
+    jobs = options.n_jobs
+    if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, (int, np.integer)) or jobs == 0):
+        raise InputError(
+            f"`n_jobs` must be a whole number other than 0, or None; -1 uses every core. Got {jobs!r} instead."
+        )
+    if isinstance(options.random_state, bool) or not isinstance(
+        options.random_state, (int, np.integer, np.random.Generator, type(None))
+    ):
         raise InputError(
             f"`random_state` must be a whole number, a numpy Generator or None. Got {options.random_state!r} instead."
         )
@@ -64,11 +75,13 @@ def read_plan(options: FitOptions, table: Table, strata: tuple[str, ...], inner_
     folds = read_folds(options.folds, table.index, table.clusters)
     if isinstance(folds, Folds) and options.repeats > 1:
         raise InputError("`repeats` must be 1 when `folds` gives the fold of every row: there is one split to repeat.")
-    if folds == 1 and options.learners == "auto":
+    if folds == 1 and _adaptive(options):
         raise InputError(
             "`folds=1` evaluates nuisances on the rows they were fitted on, which is only sound for simple parametric "
-            'models. Pass learners="linear" or name the models, or use at least 2 folds.'
+            f'models. Pass learners="linear" or name the models of {_adaptive(options)}, or use at least 2 folds.'
         )
+    if table.weights is not None:
+        check_weighted(options.learners)
     return Plan(
         learners=options.learners,
         folds=folds,
@@ -79,6 +92,15 @@ def read_plan(options: FitOptions, table: Table, strata: tuple[str, ...], inner_
         n_jobs=options.n_jobs,
         progress=options.progress,
     )
+
+
+def _adaptive(options: FitOptions) -> list[str]:
+    """Return the first stages that the default learner would fit."""
+    names = [name for name in ("outcome", "treatment", "instrument") if hasattr(options, name)]
+    if isinstance(options.learners, str):
+        return names if options.learners == "auto" else []
+    chosen = {name: options.learners.get(name, "auto") for name in names}
+    return [name for name, learner in chosen.items() if isinstance(learner, str) and learner == "auto"]
 
 
 def seed_of(random_state: int | np.random.Generator | None) -> int:
@@ -96,7 +118,8 @@ def refuse_constant(table: Table, role: str, name: str) -> None:
     """Raise if a column never varies."""
     column = table[name]
     if column.min() == column.max():
-        raise InputError(f"`{role}` column {name!r} is constant ({column[0]:g}); there is nothing to estimate.")
+        value = repr(table.levels[name][0]) if name in table.levels else f"{column[0]:g}"
+        raise InputError(f"`{role}` column {name!r} is constant ({value}); there is nothing to estimate.")
 
 
 def require_two_levels(table: Table, role: str, name: str, remedy: str) -> tuple[Any, Any]:
@@ -106,41 +129,70 @@ def require_two_levels(table: Table, role: str, name: str, remedy: str) -> tuple
         raise InputError(f"`{role}` column {name!r} has one value only ({levels[0]!r}); it must vary.")
     if len(levels) > 2:
         shown = ", ".join(repr(level) for level in levels[:4])
-        raise InputError(f"`{role}` column {name!r} has {len(levels):,} values ({shown}, ...), where two are needed. {remedy}")
+        raise InputError(
+            f"`{role}` column {name!r} has {len(levels):,} values ({shown}, ...), where two are needed. {remedy}"
+        )
     return levels[0], levels[1]
 
 
-def require_rows(table: Table, groups: Sequence[tuple[str, Array]], plan: Plan, least: int = ROWS_PER_ARM) -> None:
-    """Raise unless every group keeps enough rows in every training part."""
+def require_rows(table: Table, groups: Sequence[tuple[str, Rows]], plan: Plan, least: int = ROWS_PER_ARM) -> None:
+    """Raise unless every group keeps enough rows (of positive weight) in every training part."""
     k = plan.folds if isinstance(plan.folds, int) else plan.folds.k
-    for described, inside in groups:
+    splits = _known_splits(table, plan)
+    for described, members in groups:
+        inside = members if table.weights is None else members & (table.weights > 0)
         count = int(inside.sum())
-        if isinstance(plan.folds, Folds):
-            held = np.bincount(plan.folds.ids, weights=inside, minlength=k)
-            left = int(count - held.max()) if k > 1 else count
-        else:
-            left = count if k == 1 else count - -(-count // k)
+        held = max((int(np.bincount(ids, weights=inside).max()) for ids in splits), default=-(-count // k))
+        left = count if k == 1 else count - held
         if left < least:
             raise PositivityError(
-                f"Only {count} of {len(table):,} rows have {described}, which leaves {max(left, 0)} in a training part with "
+                f"Only {count} of {len(table):,} rows have {described}, which leaves {left} in a training part with "
                 f"{k} folds; at least {least} are needed. Collect more such rows, merge levels or use fewer folds."
             )
+
+
+def _known_splits(table: Table, plan: Plan) -> list[npt.NDArray[np.intp]]:
+    """Return the folds where they need not be balanced: supplied ones, and those that keep clusters whole."""
+    if isinstance(plan.folds, Folds):
+        return [plan.folds.ids]
+    if table.clusters is None:
+        return []
+    visit = _visiting_order(table.index)
+    return [_folds_of(table, plan, number, visit).ids for number in range(plan.repeats)]
+
+
+def require_overlap(described: str, probability: Array, inside: Rows) -> None:
+    """Raise if the fitted probability tells a group from the other rows almost without error.
+
+    Clipping shows that only where a learner is bold enough to predict 0 and 1; ranks show it for every learner.
+    """
+    alike = float(np.mean(probability[inside] <= np.quantile(probability[~inside], 0.99)))
+    others_alike = float(np.mean(probability[~inside] >= np.quantile(probability[inside], 0.01)))
+    if min(alike, others_alike) < COMMON_SHARE:
+        raise PositivityError(
+            f"Only {alike:.0%} of the rows with {described} have a fitted probability of it that also occurs among the "
+            f"other rows, and {others_alike:.0%} the other way round: the covariates tell the groups apart, so the "
+            "effect is not identified for everybody. Restrict the data to the region of overlap or adjust for "
+            "fewer variables."
+        )
 
 
 def report_clipping(result: CrossFit, n: int) -> list[str]:
     """Warn of clipped probabilities with their counts; refuse when so many are clipped that overlap is absent."""
     messages = []
-    for name, count in result.fits["clipped"].items():
+    for name, count, target in zip(result.fits.index, result.fits["clipped"], result.fits["target"], strict=True):
         if count == 0:
             continue
-        target = result.fits.loc[name, "target"]
         if count > CLIPPED_SHARE * n:
             raise PositivityError(
                 f"The probability of {target!r} is outside the bounds for {count:,} of {n:,} rows (nuisance {name!r}): "
-                "the groups that are compared hardly overlap, so the effect is not identified for everybody. Restrict the "
-                "data to the region of overlap, adjust for fewer variables, or ask for the effect among the treated."
+                "the groups that are compared hardly overlap, so the effect is not identified for everybody. "
+                "Restrict the data to the region of overlap, adjust for fewer variables, or ask for the effect "
+                "among the treated."
             )
-        message = f"{count:,} of {n:,} rows were clipped at the bounds of the probability of {target!r} (nuisance {name!r})."
+        message = (
+            f"{count:,} of {n:,} rows were clipped at the bounds of the probability of {target!r} (nuisance {name!r})."
+        )
         warnings.warn(message, PositivityWarning, stacklevel=4)
         messages.append(message)
     return messages
@@ -159,15 +211,17 @@ def common_settings(name: str, estimator: Any, table: Table, plan: Plan, folds: 
         "cluster": estimator.cluster,
         "folds": str(folds[0]),
         "repeats": plan.repeats,
-        "learners": plan.learners if isinstance(plan.learners, str) else {k: _name(v) for k, v in plan.learners.items()},
+        "learners": _named(plan.learners),
         "se_source": "influence function" + (", cross-fitted" if crossed else ", nuisances fitted on the same rows"),
         "random_state": plan.seed,
         "notes": list(table.notes),
     }
 
 
-def _name(learner: Any) -> str:
-    return learner if isinstance(learner, str) else type(learner).__name__
+def _named(learners: Learners) -> str | dict[str, str]:
+    if isinstance(learners, str):
+        return learners
+    return {key: learner if isinstance(learner, str) else type(learner).__name__ for key, learner in learners.items()}
 
 
 def check_clip(clip: float) -> None:
@@ -178,5 +232,3 @@ def check_clip(clip: float) -> None:
 def diagnostics_of(result: CrossFit) -> dict[str, pd.DataFrame]:
     """Return the tables that every cross-fitted result has."""
     return {"nuisances": result.fits}
-
-

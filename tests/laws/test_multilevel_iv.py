@@ -117,14 +117,14 @@ def drift_with(estimand, law, kept):
     return law.expect(estimand.eif(rows, wrong)) - estimand.plug_in(law)
 
 
-@pytest.mark.parametrize("binary", [True, False], ids=["binary", "continuous"])
-@pytest.mark.parametrize("broken", ["mu", "V", "rho", "beta"])
+@pytest.mark.parametrize(
+    ("binary", "broken"),
+    [*((False, part) for part in ("mu", "V", "rho", "beta")), *((True, part) for part in ("mu", "rho", "beta"))],
+)
 def test_every_part_of_a_leg_is_needed(binary, broken):
     """Legs are not declared too small to fail: without f, one part less is one part too few."""
     roles, law = roles_of(3, binary), level_law(3, binary, 7)
     estimand = MultilevelEffect(roles)
-    if broken == "V" and binary:
-        pytest.skip("a binary treatment has no V of its own")
     line = estimand.effect_robustness[1]
     assert abs(drift_with(estimand, law, {name for name in line if not name.startswith(broken)})[0]) > 1e-4
 

@@ -30,6 +30,7 @@ MOST_DIRECTIONS = 10
 INDEPENDENT = 1e-6  # least share of a standardised covariate that the others must leave unexplained
 AVERAGE, ALONG = "one line C_z = beta V_z + rho, on average", "and along the covariates"
 SILENT_SHARE = 1e-12
+SMALLEST_ERROR = 1e-6
 CLEAR = 1e-3  # below this p-value of equal variances their order is taken from the data
 
 
@@ -122,7 +123,8 @@ class LevelVariances:
         levels = len(table.levels[roles.instrument])
         found = [_variance(table, roles, table[roles.instrument] == level) for level in range(levels)]
         values, std_errors = np.array(found).T
-        return cls(values, std_errors)
+        # A share of exactly one half has a variance without sampling error to first order.
+        return cls(values, np.maximum(std_errors, SMALLEST_ERROR * values.max()))
 
     @property
     def silent(self) -> npt.NDArray[np.intp]:
@@ -141,9 +143,8 @@ class LevelVariances:
 
 
 def _variance(table: Table, roles: Roles, inside: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    a, x = table[roles.treatment][inside], table.covariates[inside]
-    if np.ptp(a) == 0:
-        return 0.0, 0.0
+    # In units of the treatment's range, so that squares neither vanish nor overflow.
+    a, x = table[roles.treatment][inside] / np.ptp(table[roles.treatment]), table.covariates[inside]
     w = np.ones(len(a)) if table.weights is None else table.weights[inside]
     root, x = np.sqrt(w), np.column_stack([np.ones(len(a)), x])
     squares = (a - x @ np.linalg.lstsq(x * root[:, None], a * root, rcond=None)[0]) ** 2

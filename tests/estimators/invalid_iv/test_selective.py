@@ -437,7 +437,7 @@ def test_unusable_candidates_are_refused_in_plain_words(learners, sentence):
 
 
 def test_silent_arm_and_missing_folds_are_refused(binary):
-    with pytest.raises(InputError, match='method="debiased"'):
+    with pytest.raises(InputError, match='among rows with z = 0.*method="debiased"'):
         selective.estimate(options(), binary, small_plan(BINARY), replace(BINARY, silent=0))
     with pytest.raises(InputError, match="`folds` must be at least 2"):
         selective.estimate(options(), binary, small_plan(BINARY, folds=1), BINARY)
