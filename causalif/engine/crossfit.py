@@ -23,6 +23,7 @@ from causalif.results.pooling import pool_repeats
 from causalif.table import Table
 
 SECONDS_WORTH_A_POOL = 2.0
+_TEXT = ("target", "learner")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +40,8 @@ class CrossFit:
         Uncentred influence values, averaged over repeats.
     labels : tuple of str
         One per coordinate.
-    splits : DataFrame
-        Estimates and standard errors of every repeat.
+    splits : DataFrame or None
+        Estimates and standard errors of every repeat, if there are several.
     nuisances : DataFrame
         Out-of-fold predictions of the first repeat as used, that is after clipping, and the folds.
     fits : DataFrame
@@ -53,7 +54,7 @@ class CrossFit:
     influence: Array
     phi: Array
     labels: tuple[str, ...]
-    splits: pd.DataFrame
+    splits: pd.DataFrame | None
     nuisances: pd.DataFrame
     fits: pd.DataFrame
     folds: tuple[Folds, ...]
@@ -114,12 +115,10 @@ def cross_fit(
     repeats = [_fit_repeat(problem, table, number) for number in range(plan.repeats)]
     first = repeats[0]
     terms = [_terms(repeat, table.weights, derived) for repeat in repeats]
-    values, influence, splits = pool_repeats(
-        np.array([values for values, _ in terms]),
-        (influence for _, influence in terms),
-        labels=labels,
-        clusters=table.clusters,
-    )
+    (values, influence), splits = terms[0], None
+    if plan.repeats > 1:
+        every = np.array([values for values, _ in terms])
+        values, influence, splits = pool_repeats(every, (psi for _, psi in terms), labels, table.clusters)
     return CrossFit(
         values=values,
         influence=influence,
@@ -269,7 +268,8 @@ def _fit_report(problem: Problem, repeat: _Repeat, table: Table) -> pd.DataFrame
         lines["clipped"].append(repeat.clipped.get(number, 0))
         lines["skill"].append(_skill(problem, number, repeat, table))
     names = [problem.name(number) for number in range(len(problem.nodes))]
-    return pd.DataFrame(lines, index=pd.Index(names, name="nuisance"))
+    columns = {name: np.array(values, dtype=object if name in _TEXT else float) for name, values in lines.items()}
+    return pd.DataFrame(columns, index=pd.Index(np.array(names, dtype=object), name="nuisance"))
 
 
 def _skill(problem: Problem, number: int, repeat: _Repeat, table: Table) -> float:

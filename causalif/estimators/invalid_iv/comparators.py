@@ -15,10 +15,12 @@ from causalif.results.estimate import Estimate
 from causalif.table import Table
 
 
-def comparators(
-    table: Table, plan: Plan, roles: tuple[str, str, str], binary: bool, clip: float
-) -> dict[str, Estimate]:
-    """Return OLS with and without the instrument, 2SLS, AIPW with and without it, and the doubly robust Wald ratio."""
+def comparators(table: Table, plan: Plan, roles: tuple[str, str, str], clip: float) -> dict[str, Estimate]:
+    """Return OLS with and without the instrument, 2SLS, AIPW with and without it, and the doubly robust Wald ratio.
+
+    AIPW is left out for a continuous treatment, the Wald ratio for an instrument with more than two levels, whose codes
+    enter the other comparisons as numbers.
+    """
     outcome, treatment, instrument = roles
     y, a, z = table[outcome], table[treatment], table[instrument]
     ones, w = np.ones(len(table)), table.weights
@@ -28,10 +30,11 @@ def comparators(
         "OLS with the instrument": _first(table, least_squares(y, np.column_stack([a, z, x]), w)),
         "2SLS": _first(table, two_stage(y, np.column_stack([a, x]), np.column_stack([z, x]), w)),
     }
-    if binary:
+    if treatment in table.levels:
         found["AIPW"] = _aipw(table, plan, outcome, treatment, table.names, clip)
         found["AIPW with the instrument"] = _aipw(table, plan, outcome, treatment, (instrument, *table.names), clip)
-    found["LATE (doubly robust)"] = _wald(table, plan, roles, clip)
+    if len(table.levels[instrument]) == 2:
+        found["LATE (doubly robust)"] = _wald(table, plan, roles, clip)
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from causalif.table import Table
 WEAK_T = 2.0
 FLOORED_WARN, FLOORED_REFUSE = 0.05, 0.20
 NO_VARIANCE = 1e-3
+DOUBTFUL_P = 0.05
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 TESTS = {
     "denominator": "no variance shift (instrument irrelevant)",
@@ -99,7 +100,7 @@ def _floor_warning(share: float, count: int, n: int, nuisances: pd.DataFrame) ->
 def _strong_but_flat(nuisances: pd.DataFrame) -> str:
     """Detect μ_0 + μ_1 near 1: a strong ordinary instrument with no variance shift."""
     mu0, mu1 = nuisances["mu0"].to_numpy(), nuisances["mu1"].to_numpy()
-    if np.median(np.abs(mu1 - mu0)) > 0.1 and np.median(np.abs(1 - mu0 - mu1)) < 0.1:  # noqa: PLR2004
+    if np.median(np.abs(mu1 - mu0)) > 0.1 and np.median(np.abs(1 - mu0 - mu1)) < 0.1:
         return (
             "The treatment shares in the two arms add up to about one, so their variances agree although the instrument "
             "moves the mean: strong for two-stage least squares, powerless here."
@@ -109,11 +110,11 @@ def _strong_but_flat(nuisances: pd.DataFrame) -> str:
 
 def warn_near_silent(table: Table, instrument: str, nuisances: pd.DataFrame) -> list[str]:
     """Warn if one arm has almost no variance of treatment on most rows."""
-    for arm in (0, 1):
-        if (nuisances[f"V{arm}"] < NO_VARIANCE).mean() > 0.5:  # noqa: PLR2004
+    for arm in range(len(table.levels[instrument])):
+        if (nuisances[f"V{arm}"] < NO_VARIANCE).mean() > 0.5:
             message = (
                 f"The treatment has almost no variance among {instrument} = {_level(table, instrument, arm)}: "
-                "identification rests on unconfoundedness within the other arm."
+                "identification comes close to unconfoundedness within the rest."
             )
             warnings.warn(message, IdentificationWarning, stacklevel=4)
             return [message]
@@ -165,10 +166,34 @@ def test_table(parts: Estimate) -> pd.DataFrame:
     return frame.rename(index=TESTS).rename_axis("null hypothesis")
 
 
-def overlap_table(nuisances: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
-    """Return quantiles of the fitted probabilities and variances."""
-    shown = {label: nuisances[name] for name, label in names.items() if name in nuisances}
-    return pd.DataFrame({label: np.quantile(values, QUANTILES) for label, values in shown.items()}, index=list(QUANTILES)).rename_axis("quantile")
+def warn_over_identified(tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Warn if more than two instrument levels contradict each other."""
+    if "over-identification" not in tables:
+        return []
+    p = float(tables["over-identification"]["p_value"].iloc[0])
+    if p >= DOUBTFUL_P:
+        return []
+    message = (
+        f"The instrument's levels contradict each other (over-identification test: p = {p:.3g}): at least one of the "
+        "identifying conditions fails."
+    )
+    warnings.warn(message, IdentificationWarning, stacklevel=4)
+    return [message]
+
+
+def overlap_table(nuisances: pd.DataFrame, levels: Sequence[Any], instrument: str) -> pd.DataFrame:
+    """Return quantiles over rows of the fitted probabilities, means, variances and of their shift."""
+    names = {"pi": f"P({instrument} = {levels[1]} | X)", "mu": "E[A | Z, X]", "D": "D"}
+    if len(levels) > 2:
+        names["D"] = "SD of V over levels"
+    for code, level in enumerate(levels):
+        names |= {
+            f"f{code}": f"P({instrument} = {level} | X)",
+            f"mu{code}": f"E[A | Z = {level}, X]",
+            f"V{code}": f"var(A | Z = {level}, X)",
+        }
+    shown = {label: np.quantile(nuisances[name], QUANTILES) for name, label in names.items() if name in nuisances}
+    return pd.DataFrame(shown, index=list(QUANTILES)).rename_axis("quantile")
 
 
 def influence_table(estimate: Estimate) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from causalif.estimators._common import (
     report_clipping,
     require_rows,
 )
-from causalif.estimators.invalid_iv import debiased, diagnostics, parametric_route
+from causalif.estimators.invalid_iv import debiased, diagnostics, multilevel, parametric_route
 from causalif.estimators.invalid_iv.pieces import Pieces
 from causalif.estimators.invalid_iv.result import InvalidIVResult
 from causalif.estimators.invalid_iv.robust import describe, robust_set
@@ -154,7 +154,7 @@ class InvalidIVATE:
         plan = read_plan(self, table, self._strata(table), self.inner_folds)
         self._require_arms(table, plan)
         binary = self.treatment in table.levels
-        silent = diagnostics.silent_arm(table, self.treatment, self.instrument)
+        silent = diagnostics.silent_arm(table, self.treatment, self.instrument) if len(levels) == 2 else None
         roles = Roles(self.outcome, self.treatment, self.instrument, table.names, binary, self.clip, silent)
         pieces = self._estimate(table, plan, roles)
         return self._result(data, table, plan, roles, pieces)
@@ -190,6 +190,13 @@ class InvalidIVATE:
         require_rows(table, arms, plan, ROWS_PER_ARM)
 
     def _estimate(self, table: Table, plan: Plan, roles: Roles) -> Pieces:
+        if len(table.levels[self.instrument]) > 2:
+            if self.method != "debiased":
+                raise InputError(
+                    f'`method={self.method!r}` takes an instrument with two levels; column {self.instrument!r} has '
+                    f'{len(table.levels[self.instrument])}. Use method="debiased", or compare two levels at a time.'
+                )
+            return multilevel.estimate(table, plan, roles, self.floor)
         if self.method == "parametric":
             return parametric_route.estimate(self, table, plan, roles)
         if roles.silent is not None:
@@ -203,12 +210,13 @@ class InvalidIVATE:
         if roles.silent is not None:
             warned.append(diagnostics.warn_silent(table, self.treatment, self.instrument, roles.silent))
         else:
-            warned += diagnostics.judge_strength(parts, pieces.nuisances, roles.binary, self.weak_identification)
+            two = len(table.levels[self.instrument]) == 2
+            warned += diagnostics.judge_strength(parts, pieces.nuisances, roles.binary and two, self.weak_identification)
             warned += diagnostics.warn_near_silent(table, self.instrument, pieces.nuisances)
+            warned += diagnostics.warn_over_identified(pieces.tables)
             tables["relevance"] = diagnostics.relevance_table(parts, pieces.nuisances, pieces.phi, table.weights)
             tables["joint relevance"] = diagnostics.joint_relevance(table, pieces.score, table.clusters)
-        names = {"pi": f"P({self.instrument} = 1 | X)", "mu0": "E[A | Z=0, X]", "mu1": "E[A | Z=1, X]", "mu": "E[A | Z, X]"}
-        tables["overlap"] = diagnostics.overlap_table(pieces.nuisances, {**names, "V0": "V0", "V1": "V1", "D": "D"})
+        tables["overlap"] = diagnostics.overlap_table(pieces.nuisances, table.levels[self.instrument], self.instrument)
         tables["influence"] = diagnostics.influence_table(parts)
         return InvalidIVResult(
             values=parts.values[:1],
@@ -239,8 +247,8 @@ class InvalidIVATE:
     def _level_notes(self, table: Table) -> list[str]:
         notes = []
         for role, name in (("treatment", self.treatment), ("instrument", self.instrument)):
-            levels = table.levels.get(name)
-            if levels is not None and tuple(levels) not in ((0, 1), (False, True)):
+            levels = table.levels.get(name, ())
+            if len(levels) == 2 and tuple(levels) not in ((0, 1), (False, True)):
                 notes.append(f"{role.capitalize()} {name}: {levels[1]} against the reference {levels[0]}.")
         return notes
 

@@ -165,11 +165,12 @@ def _refuse_silent(table: Table, roles: Roles, silent: npt.NDArray[np.intp]) -> 
 def _directions(table: Table) -> Directions:
     """Return the covariates that are no combination of others, with centre and scale; none if they are many."""
     x, w = table.covariates, table.weights
-    if x.shape[1] == 0:
-        return ()
-    centre = np.average(x, axis=0, weights=w)
-    scale = np.sqrt(np.average((x - centre) ** 2, axis=0, weights=w))
+    share = np.full(len(x), 1 / len(x)) if w is None else w / w.sum()
+    centre = share @ x
+    scale = np.sqrt(share @ (x - centre) ** 2)
     moving = np.flatnonzero(scale > 0)
+    if len(moving) == 0:
+        return ()
     z = (x[:, moving] - centre[moving]) / scale[moving]
     left, pivot = linalg.qr(z, mode="r", pivoting=True)
     kept = sorted(moving[pivot[: int((np.abs(np.diag(left)) > INDEPENDENT * abs(left[0, 0])).sum())]])

@@ -14,7 +14,7 @@ from causalif._validate import Array, one_of
 from causalif.estimators._least_squares import least_squares
 from causalif.estimators.invalid_iv import robust
 from causalif.estimators.invalid_iv.comparators import comparators
-from causalif.estimators.invalid_iv.sensitivity import Sensitivity, sensitivity
+from causalif.estimators.invalid_iv.sensitivity import KINDS, Sensitivity, sensitivity
 from causalif.results.compare import Comparison, compare
 from causalif.results.estimate import Estimate
 from causalif.table import Table
@@ -152,8 +152,7 @@ class InvalidIVResult(Estimate):
             raise InputError("This result was loaded without its data; fit again to ask further questions.")
         asked = self.origin.estimator
         roles = (asked.outcome, asked.treatment, asked.instrument)
-        binary = asked.treatment in self._rows.levels
-        found = comparators(self._rows, self.plan, roles, binary, asked.clip)
+        found = comparators(self._rows, self.plan, roles, asked.clip)
         found |= {"Variance-shift weighted": self.weighted, "Invalid-IV ATE": self["ATE"]}
         return compare({name: renamed(estimate, "effect") for name, estimate in found.items()})
 
@@ -177,6 +176,11 @@ class InvalidIVResult(Estimate):
             The table over sizes, the size that brings the estimate to zero, and the smallest size at which the interval
             contains zero. The sampling error of the correction itself is included.
         """
+        if not any(known in self._known for known in KINDS):
+            raise InputError(
+                "The sensitivity analysis needs an instrument with two levels, in both of which the treatment varies. "
+                "With more levels, read the over-identification test in `diagnostics`."
+            )
         return sensitivity(self._known, kind, sizes, level)
 
 

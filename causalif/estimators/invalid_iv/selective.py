@@ -581,8 +581,8 @@ def estimate(
     Intervals take the chosen learners as given: after selection they are valid to first order only if those are right.
 
     B1 does not depend on h, nor B2 on (k, l). So one erratic candidate of H, such as a deep tree on products of
-    residuals, fills B1 for every (k, l) and leaves the choice of F and M to chance, though H itself is chosen well: keep
-    all second-stage candidates smooth.
+    residuals, fills B1 for every (k, l) and leaves the choice of F and M to chance, though H itself is chosen well:
+    keep all second-stage candidates smooth.
 
     Cost: each candidate is fitted once per split and inner fold and never again per tuple. "auto" compares 54 tuples;
     at n = 10,000 with 3 covariates and 5 folds this takes about 30 seconds of one core.

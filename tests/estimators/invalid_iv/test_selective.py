@@ -36,10 +36,11 @@ CONTINUOUS = Roles("y", "a", "z", ("x1", "x2", "x3"), binary=False)
 BINARY = Roles("y", "a", "z", ("x1", "x2"), binary=True)
 LINES = SmoothRegressor(knots=0, products=False)
 LOGIT = SmoothClassifier(knots=0, products=False)
+CURVES = SmoothRegressor(knots=3, products=False)
 SMALL_C = {
-    "instrument": {"line": LOGIT, "curve": SmoothClassifier()},
-    "treatment": {"line": LINES, "curve": SmoothRegressor()},
-    "outcome": {"line": LINES, "curve": SmoothRegressor()},
+    "instrument": {"line": LOGIT, "curve": SmoothClassifier(knots=3, products=False)},
+    "treatment": {"line": LINES, "curve": CURVES},
+    "outcome": {"line": LINES, "curve": CURVES},
     "effect": ShrunkenRegressor(),
 }
 SMALL_B = {**SMALL_C, "treatment": SMALL_C["instrument"]}
@@ -437,7 +438,7 @@ def test_unusable_candidates_are_refused_in_plain_words(learners, sentence):
 
 
 def test_silent_arm_and_missing_folds_are_refused(binary):
-    with pytest.raises(InputError, match='among rows with z = 0.*method="debiased"'):
+    with pytest.raises(InputError, match=r'among rows with z = 0.*method="debiased"'):
         selective.estimate(options(), binary, small_plan(BINARY), replace(BINARY, silent=0))
     with pytest.raises(InputError, match="`folds` must be at least 2"):
         selective.estimate(options(), binary, small_plan(BINARY, folds=1), BINARY)
