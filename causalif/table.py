@@ -43,6 +43,9 @@ class Table:
         Sampling weights, scaled to mean one.
     notes : tuple of str
         What was done on reading, for the summary.
+    source : object
+        The frame whose memory the columns may share: while it is held here, pandas copies before the caller's frame is
+        written to.
     """
 
     columns: Mapping[str, Array]
@@ -53,6 +56,7 @@ class Table:
     clusters: npt.NDArray[Any] | None = None
     weights: Array | None = None
     notes: tuple[str, ...] = ()
+    source: object = None
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -78,13 +82,18 @@ class Table:
     def take(self, rows: slice | npt.NDArray[Any]) -> Table:
         """Return the table of some rows; a slice gives views, an index array or mask gives copies."""
         covariates = self.covariates[rows]
+        if not covariates.flags.c_contiguous:
+            covariates = np.ascontiguousarray(covariates)
+        # Learners that work in place would otherwise change what the next one sees.
+        covariates.flags.writeable = False
         return replace(
             self,
             columns={name: values[rows] for name, values in self.columns.items()},
-            covariates=covariates if covariates.flags.c_contiguous else np.ascontiguousarray(covariates),
+            covariates=covariates,
             index=self.index[rows],
             clusters=None if self.clusters is None else self.clusters[rows],
             weights=None if self.weights is None else self.weights[rows],
+            source=None,
         )
 
     def assign(self, **values: float | Array) -> Table:
@@ -156,6 +165,7 @@ def read_table(
         clusters=None if cluster is None else _labels(frame, cluster),
         weights=None if weights is None else _weights(frame, weights),
         notes=notes,
+        source=frame,
     )
 
 

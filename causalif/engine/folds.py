@@ -87,10 +87,10 @@ def _deal_clusters(clusters: npt.NDArray[Any], strata: npt.NDArray[Any], k: int,
 
 def read_folds(folds: object, index: pd.Index, clusters: npt.NDArray[Any] | None) -> Folds | int:
     """Return a number of folds as it is, and user-supplied fold labels as `Folds` in the row order of ``index``."""
-    if isinstance(folds, (int, np.integer)) or not hasattr(folds, "__len__"):
-        return whole_number("folds", folds, 1)
     if isinstance(folds, Folds):
         folds = folds.ids
+    if isinstance(folds, (int, np.integer)) or not hasattr(folds, "__len__"):
+        return whole_number("folds", folds, 1)
     if isinstance(folds, pd.Series):
         if not folds.index.equals(index):
             if not folds.index.is_unique or len(index.difference(folds.index)):

@@ -101,14 +101,15 @@ class SklearnPredictor:
 
 def _expected_class(model: Any, frame: pd.DataFrame) -> Array:
     """Return the sum of classes times probabilities: of classes 0 and 1, the probability of 1."""
-    return np.asarray(model.predict_proba(frame) @ np.asarray(model.classes_, dtype=float))
+    classes = np.asarray(model.classes_, dtype=float)
+    if len(classes) == 1:  # some classifiers then give the probabilities of two
+        return np.full(len(frame), classes[0])
+    return np.asarray(model.predict_proba(frame) @ classes)
 
 
 def _frame(X: Array, names: Sequence[str]) -> pd.DataFrame:
-    """Return the covariates with their names, not copied, and protected from learners that write into them."""
-    protected = X.view()
-    protected.flags.writeable = False
-    return pd.DataFrame(protected, columns=list(names), copy=False)
+    """Return the covariates with their names, not copied."""
+    return pd.DataFrame(X, columns=list(names), copy=False)
 
 
 def _rescue_scale(y: Array) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -180,22 +180,27 @@ def require_overlap(described: str, probability: Array, inside: Rows) -> None:
 def report_clipping(result: CrossFit, n: int) -> list[str]:
     """Warn of clipped probabilities with their counts; refuse when so many are clipped that overlap is absent."""
     messages = []
-    for name, count, target in zip(result.fits.index, result.fits["clipped"], result.fits["target"], strict=True):
+    clipped = result.fits["clipped"].astype(int)
+    for name, count, target in zip(result.fits.index, clipped, result.fits["target"], strict=True):
         if count == 0:
             continue
-        if count > CLIPPED_SHARE * n:
-            raise PositivityError(
-                f"The probability of {target!r} is outside the bounds for {count:,} of {n:,} rows (nuisance {name!r}): "
-                "the groups that are compared hardly overlap, so the effect is not identified for everybody. "
-                "Restrict the data to the region of overlap, adjust for fewer variables, or ask for the effect "
-                "among the treated."
-            )
+        refuse_clipped(target, count, n)
         message = (
             f"{count:,} of {n:,} rows were clipped at the bounds of the probability of {target!r} (nuisance {name!r})."
         )
         warnings.warn(message, PositivityWarning, stacklevel=4)
         messages.append(message)
     return messages
+
+
+def refuse_clipped(target: str, count: int, n: int) -> None:
+    """Raise if so many probabilities lie outside their bounds that the groups hardly overlap."""
+    if count > CLIPPED_SHARE * n:
+        raise PositivityError(
+            f"The probability of {target!r} is outside the bounds for {count:,} of {n:,} rows: the groups that are "
+            "compared hardly overlap, so the effect is not identified for everybody. Restrict the data to the region of "
+            "overlap, adjust for fewer variables, or ask for the effect among the treated."
+        )
 
 
 def common_settings(name: str, estimator: Any, table: Table, plan: Plan, folds: Sequence[Folds]) -> dict[str, Any]:
@@ -219,14 +224,19 @@ def common_settings(name: str, estimator: Any, table: Table, plan: Plan, folds: 
 
 
 def _named(learners: Learners) -> str | dict[str, str]:
-    if isinstance(learners, str):
-        return learners
-    return {key: learner if isinstance(learner, str) else type(learner).__name__ for key, learner in learners.items()}
+    return learners if isinstance(learners, str) else {key: _name(learner) for key, learner in learners.items()}
+
+
+def _name(learner: Any) -> str:
+    """Name a learner, or several candidates."""
+    if isinstance(learner, Mapping):
+        return " | ".join(learner)
+    return learner if isinstance(learner, str) else type(learner).__name__
 
 
 def check_clip(clip: float) -> None:
     """Raise unless the probability bound is usable."""
-    in_range("clip", clip, 0.0, 0.5, open_ends=False)
+    in_range("clip", clip, 0.0, 0.5)
 
 
 def diagnostics_of(result: CrossFit) -> dict[str, pd.DataFrame]:

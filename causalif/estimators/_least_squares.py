@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from causalif._errors import InputError
@@ -30,3 +32,19 @@ def two_stage(y: Array, regressors: Array, instruments: Array, weights: Array | 
     scores = z * (w * (target - r @ b))[:, None]
     influence = np.linalg.solve(cross, scores.T).T
     return b * size_y / size_r, (influence - influence.mean(axis=0)) * (size_y / size_r)
+
+
+def project(
+    phi: Array, basis: Array, weights: Array | None, first_step: Callable[[Array], Array] | None = None
+) -> tuple[Array, Array]:
+    """Return the projection of φ on a basis (n, k), and its influence values (n, k).
+
+    ``first_step`` gives what estimated nuisances add to the influence of Σ basis·φ / n, where φ is not orthogonal to them.
+    """
+    values, influence = least_squares(phi, basis, weights)
+    if first_step is None:
+        return values, influence
+    w = np.ones(len(phi)) if weights is None else weights / weights.mean()
+    gram = basis.T @ (w[:, None] * basis) / len(phi)
+    added = np.linalg.solve(gram, first_step(basis).T).T
+    return values, influence + added - added.mean(axis=0)

@@ -272,11 +272,11 @@ def shared_settings(settings: Sequence[Mapping[str, Any]], rows: int) -> dict[st
     names = [str(s["estimator"]) for s in settings if "estimator" in s]
     if names:
         common["estimator"] = ", ".join(dict.fromkeys(names))
-    for key in ("notes", "warnings"):
-        given = [s.get(key, ()) for s in settings]
-        lines = [line for value in given for line in ([value] if isinstance(value, str) else value)]
-        if lines:
-            common[key] = list(dict.fromkeys(lines))
+    # a note describes one fit; a warning about any of them concerns the combination
+    given = [s.get("warnings", ()) for s in settings]
+    lines = [line for value in given for line in ([value] if isinstance(value, str) else value)]
+    if lines:
+        common["warnings"] = list(dict.fromkeys(lines))
     common["rows"] = rows
     return common
 

@@ -7,7 +7,7 @@ is `causalif.datasets.simulate_invalid_iv_continuous` (n = 3,000, 3 folds, true 
 four of each block:
 
 * F and M: straight lines, cubic ridge, splines, boosting;
-* H (first / second stage): lines/lines, cubic/lines, boosting/lines, cubic/cubic, the last of which overfits.
+* H (first / second stage): lines/lines, cubic/lines, boosting/lines, cubic/cubic (a flexible second stage).
 """
 
 from __future__ import annotations

@@ -400,4 +400,4 @@ def test_combined_settings_say_what_both_share():
     b = Estimate(
         a.values, a.influence_values, a.labels, a.index, settings={"estimator": "IV", "outcome": "y", "folds": 3}
     )
-    assert dict((a - b).settings) == {"estimator": "ATE, IV", "outcome": "y", "notes": ["one"], "rows": 30}
+    assert dict((a - b).settings) == {"estimator": "ATE, IV", "outcome": "y", "rows": 30}

@@ -12,7 +12,10 @@ import pandas as pd
 
 from causalif._errors import IdentificationWarning, WeakIdentificationError, WeakIdentificationWarning
 from causalif._validate import Array
+from causalif.estimators._least_squares import project
+from causalif.estimators.invalid_iv.pieces import Pieces
 from causalif.estimators.invalid_iv.robust import describe, robust_set
+from causalif.results.covariance import moments
 from causalif.results.estimate import Estimate
 from causalif.table import Table
 
@@ -30,8 +33,9 @@ TESTS = {
 
 def silent_arm(table: Table, treatment: str, instrument: str) -> int | None:
     """Return the arm of a binary instrument in which the treatment does not vary, if there is one."""
+    used = np.ones(len(table), dtype=bool) if table.weights is None else table.weights > 0
     for arm in (0, 1):
-        inside = table[treatment][table[instrument] == arm]
+        inside = table[treatment][(table[instrument] == arm) & used]
         if inside.min() == inside.max():
             return arm
     return None
@@ -39,11 +43,12 @@ def silent_arm(table: Table, treatment: str, instrument: str) -> int | None:
 
 def warn_silent(table: Table, treatment: str, instrument: str, arm: int) -> str:
     """Say that identification has become unconfoundedness within the other arm."""
-    inside = table[instrument] == arm
+    used = np.ones(len(table), dtype=bool) if table.weights is None else table.weights > 0
+    inside, others = used & (table[instrument] == arm), used & (table[instrument] != arm)
     value = _level(table, treatment, table[treatment][inside][0])
     message = (
         f"All {int(inside.sum()):,} rows with {instrument} = {_level(table, instrument, arm)} have {treatment} = {value}: the "
-        f"treatment does not vary there. Identification reduces to unconfoundedness among the {int((~inside).sum()):,} rows "
+        f"treatment does not vary there. Identification reduces to unconfoundedness among the {int(others.sum()):,} rows "
         f"with {instrument} = {_level(table, instrument, 1 - arm)}, and the estimate is not robust to unmeasured confounding."
     )
     warnings.warn(message, IdentificationWarning, stacklevel=4)
@@ -109,7 +114,7 @@ def _strong_but_flat(nuisances: pd.DataFrame) -> str:
 
 
 def warn_near_silent(table: Table, instrument: str, nuisances: pd.DataFrame) -> list[str]:
-    """Warn if one arm has almost no variance of treatment on most rows."""
+    """Warn if one arm has almost no variance of a binary treatment on most rows."""
     for arm in range(len(table.levels[instrument])):
         if (nuisances[f"V{arm}"] < NO_VARIANCE).mean() > 0.5:
             message = (
@@ -121,25 +126,20 @@ def warn_near_silent(table: Table, instrument: str, nuisances: pd.DataFrame) -> 
     return []
 
 
-def relevance_table(parts: Estimate, nuisances: pd.DataFrame, phi: Array, weights: Array | None) -> pd.DataFrame:
+def relevance_table(parts: Estimate, pieces: Pieces, weights: Array | None) -> pd.DataFrame:
     """Return quantiles of D, floored share, sign changes, and the estimate among rows that were not floored."""
-    d = nuisances["D"].to_numpy()
-    kept = d == nuisances["D_used"].to_numpy()
-    w = np.ones(len(d)) if weights is None else weights
+    d = pieces.nuisances["D"].to_numpy()
+    kept = d == pieces.nuisances["D_used"].to_numpy()
     lines = {f"D, quantile {q:g}": float(np.quantile(d, q)) for q in QUANTILES}
     lines["D, mean"] = float(d.mean())
     lines["share with the other sign"] = float((np.sign(d) != np.sign(d.mean())).mean())
     lines["share floored"] = float(1 - kept.mean())
     lines["t of the variance shift"] = float(parts.statistics["denominator"])
     if kept.any():
-        lines["effect where not floored"] = float(np.average(phi[kept], weights=w[kept]))
-        lines["its standard error"] = float(_standard_error(phi[kept], w[kept]))
+        values, influence = project(pieces.phi, kept[:, None].astype(float), weights, pieces.first_step)
+        lines["effect where not floored"] = float(values[0])
+        lines["its standard error"] = float(moments(influence, parts.clusters).std_errors[0])
     return pd.DataFrame({"value": lines})
-
-
-def _standard_error(phi: Array, w: Array) -> float:
-    centred = w * (phi - np.average(phi, weights=w))
-    return float(np.sqrt(np.sum(centred**2)) / w.sum())
 
 
 def joint_relevance(table: Table, score: Array, clusters: npt.NDArray[Any] | None) -> pd.DataFrame:

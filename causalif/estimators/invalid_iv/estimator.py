@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +22,7 @@ from causalif.estimators._common import (
     report_clipping,
     require_rows,
 )
-from causalif.estimators.invalid_iv import debiased, diagnostics, multilevel, parametric_route
+from causalif.estimators.invalid_iv import debiased, diagnostics, multilevel, parametric_route, selective
 from causalif.estimators.invalid_iv.pieces import Pieces
 from causalif.estimators.invalid_iv.result import InvalidIVResult
 from causalif.estimators.invalid_iv.robust import describe, robust_set
@@ -151,7 +151,9 @@ class InvalidIVATE:
         levels = table.levels[self.instrument]
         if len(levels) < 2:
             raise InputError(f"`instrument` column {self.instrument!r} has one value only ({levels[0]!r}); it must vary.")
-        plan = read_plan(self, table, self._strata(table), self.inner_folds)
+        # the parametric route cross-fits its tests only, on the fast linear path
+        options = replace(self, learners="linear") if self.method == "parametric" else self
+        plan = read_plan(options, table, self._strata(table), self.inner_folds)
         self._require_arms(table, plan)
         binary = self.treatment in table.levels
         silent = diagnostics.silent_arm(table, self.treatment, self.instrument) if len(levels) == 2 else None
@@ -160,7 +162,8 @@ class InvalidIVATE:
         return self._result(data, table, plan, roles, pieces)
 
     def _check(self) -> None:
-        check_options(self, LEARNER_NAMES)
+        single = replace(self, learners=selective.plain(self.learners)) if self.method == "selective" else self
+        check_options(single, LEARNER_NAMES)
         check_clip(self.clip)
         one_of("method", self.method, ("debiased", "parametric", "selective"))
         one_of("weak_identification", self.weak_identification, ("raise", "warn"))
@@ -199,22 +202,18 @@ class InvalidIVATE:
             return multilevel.estimate(table, plan, roles, self.floor)
         if self.method == "parametric":
             return parametric_route.estimate(self, table, plan, roles)
+        if self.method == "selective":
+            return selective.estimate(self, table, plan, roles)
         if roles.silent is not None:
             return debiased.one_sided(table, plan, roles)
         return debiased.estimate(table, plan, roles, self.floor)
 
     def _result(self, data: Any, table: Table, plan: Plan, roles: Roles, pieces: Pieces) -> InvalidIVResult:
         parts = Estimate(pieces.values, pieces.influence, pieces.labels, table.index, table.clusters)
-        warned = [] if pieces.fits is None else report_clipping(pieces.fits, len(table))
         tables = {**pieces.tables, "tests": diagnostics.test_table(parts)}
-        if roles.silent is not None:
-            warned.append(diagnostics.warn_silent(table, self.treatment, self.instrument, roles.silent))
-        else:
-            two = len(table.levels[self.instrument]) == 2
-            warned += diagnostics.judge_strength(parts, pieces.nuisances, roles.binary and two, self.weak_identification)
-            warned += diagnostics.warn_near_silent(table, self.instrument, pieces.nuisances)
-            warned += diagnostics.warn_over_identified(pieces.tables)
-            tables["relevance"] = diagnostics.relevance_table(parts, pieces.nuisances, pieces.phi, table.weights)
+        warned = self._judge(table, roles, pieces, parts)
+        if roles.silent is None:
+            tables["relevance"] = diagnostics.relevance_table(parts, pieces, table.weights)
             tables["joint relevance"] = diagnostics.joint_relevance(table, pieces.score, table.clusters)
         tables["overlap"] = diagnostics.overlap_table(pieces.nuisances, table.levels[self.instrument], self.instrument)
         tables["influence"] = diagnostics.influence_table(parts)
@@ -231,15 +230,32 @@ class InvalidIVATE:
             origin=Origin(self, data),
             parts=parts,
             phi=pieces.phi,
+            first_step=pieces.first_step,
             table=table,
-            plan=plan,
+            plan=replace(plan, learners=selective.plain(plan.learners)),
         )
+
+    def _judge(self, table: Table, roles: Roles, pieces: Pieces, parts: Estimate) -> list[str]:
+        """Refuse or warn, and return all warnings; the parametric route has judged the strength by itself."""
+        warned = list(pieces.warned)
+        warned += [] if pieces.fits is None else report_clipping(pieces.fits, len(table))
+        if roles.silent is not None:
+            return [*warned, diagnostics.warn_silent(table, self.treatment, self.instrument, roles.silent)]
+        if self.method == "parametric":
+            return warned
+        two = len(table.levels[self.instrument]) == 2
+        warned += diagnostics.judge_strength(parts, pieces.nuisances, roles.binary and two, self.weak_identification)
+        if roles.binary:
+            warned += diagnostics.warn_near_silent(table, self.instrument, pieces.nuisances)
+        return warned + diagnostics.warn_over_identified(pieces.tables)
 
     def _settings(
         self, table: Table, plan: Plan, pieces: Pieces, parts: Estimate, warned: list[str]
     ) -> dict[str, Any]:
         settings = common_settings("Average treatment effect, invalid instrument", self, table, plan, pieces.folds)
         settings |= {"instrument": self.instrument, "method": self.method, "se_source": pieces.se_source}
+        if self.method == "parametric":
+            settings |= {"learners": None, "repeats": None, "random_state": None}
         settings["notes"] = [*settings["notes"], *self._level_notes(table), *_findings(parts), *pieces.notes]
         settings["warnings"] = warned
         return settings

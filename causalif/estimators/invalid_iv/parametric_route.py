@@ -25,7 +25,7 @@ from causalif.engine.formulas import quoted
 from causalif.engine.learners import Learners
 from causalif.engine.problem import Plan
 from causalif.estimands.invalid_iv import Roles, SensitivitySlopes, VarianceShiftMoments
-from causalif.estimators._common import require_two_levels
+from causalif.estimators._common import refuse_clipped
 from causalif.estimators.invalid_iv.parametric.fit import solve_problem
 from causalif.estimators.invalid_iv.parametric.problem import read_problem
 from causalif.estimators.invalid_iv.parametric.result import ParametricFit, Target
@@ -73,7 +73,6 @@ def estimate(options: ParametricOptions, table: Table, plan: Plan, roles: Roles)
     Warnings about the strength of the instrument, flooring, clipping and redundant terms are issued here.
     """
     _require_no_learners(options)
-    require_two_levels(table, "instrument", roles.instrument, "The working models of this method know two.")
     plan = replace(plan, learners="linear", repeats=1)
     try:
         fit = _fit(options, table, roles)
@@ -81,8 +80,8 @@ def estimate(options: ParametricOptions, table: Table, plan: Plan, roles: Roles)
         known = _moments(table, plan, roles)
         message = f"{_with_set(error, known)} Pass weak_identification='warn' to see the estimate all the same."
         raise WeakIdentificationError(message, robust_set(known)) from error
-    roles = replace(roles, silent=fit.one_sided if roles.silent is None else roles.silent)
-    crossed = cross_fit(_questions(roles, options.floor), table, plan)
+    # rows without weight may vary in an arm that is silent otherwise
+    crossed = cross_fit(_questions(replace(roles, silent=fit.one_sided), options.floor), table, plan)
     told = _tell(fit, roles, _estimate_of(crossed, table))
     return _assembled(fit, crossed, table, told)
 
@@ -103,9 +102,11 @@ def _fit(options: ParametricOptions, table: Table, roles: Roles) -> ParametricFi
             binary=roles.binary, weights=table.weights, clip=options.clip, floor=options.floor,
             weak=options.weak_identification,
         )  # fmt: skip
-        return solve_problem(problem)
+        fit = solve_problem(problem)
+        refuse_clipped(roles.instrument, fit.clipped, len(table))
+        return fit
     except InputError as error:
-        if "is not present" not in str(error):
+        if not any(said in str(error) for said in ("is not present", "is not defined")):
             raise
         raise InputError(f"{error}{_absent(options, table)}") from error
 
@@ -116,12 +117,10 @@ def _frame(table: Table, names: tuple[str, str, str]) -> pd.DataFrame:
 
 
 def _absent(options: ParametricOptions, table: Table) -> str:
-    """Say why a column of `adjust` cannot be named: it was encoded, or kept out."""
+    """Say which covariates formulas may name, and which of `adjust` they may not: encoded, or kept out."""
     gone = [name for name in options.adjust if name not in table.names]
-    if not gone:
-        return ""
-    listed = ", ".join(quoted(name) for name in table.names)
-    return f" Of `adjust`, {', '.join(gone)} became indicators or was kept out; formulas name what there is: {listed}."
+    why = f" Of `adjust`, {', '.join(gone)} became indicators or was kept out." if gone else ""
+    return f"{why} The covariates here are {', '.join(quoted(name) for name in table.names) or 'none'}."
 
 
 def _questions(roles: Roles, floor: float) -> list[Estimand]:
@@ -169,7 +168,9 @@ def _assembled(fit: ParametricFit, crossed: CrossFit, table: Table, told: list[s
         folds=(Folds(np.zeros(len(table), dtype=np.intp), "no splitting"),),
         se_source=SANDWICH,
         tables={"coefficients": fit.coefficients},
-        notes=(*_notes(fit, table), *(f"Warning: {message}" for message in told)),
+        notes=_notes(fit, table),
+        warned=tuple(told),
+        first_step=fit.first_step,
     )
 
 
@@ -179,8 +180,8 @@ def _notes(fit: ParametricFit, table: Table) -> tuple[str, ...]:
     plain, naive, error = _errors([fit.influence_reg, w * (fit.phi - fit.theta), fit.influence], table)
     write = number_format(fit.theta, error)
     return (
-        f"For contrast: the mean of the fitted effects alone is {write(fit.theta_reg)} (std error {write(plain)}), with "
-        "fewer ways to be right; a std error that ignores the estimation of the working models would be "
+        f"For contrast: the mean of the fitted effects alone is {write(fit.theta_reg)} (std error {write(plain)}), "
+        "with fewer ways to be right; a std error that ignores the estimation of the working models would be "
         f"{write(naive)}.",
         "Formulas: " + "; ".join(f"{name} {formula}" for name, formula in fit.formulas.items()) + ".",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,8 +35,11 @@ class Pieces:
         Where clipped rows are counted.
     splits : DataFrame, optional
         Estimates of every repeat.
-    tables, notes
-        Further diagnostics and sentences.
+    tables, notes, warned
+        Further diagnostics, sentences, and warnings that were issued.
+    first_step : callable, optional
+        For a basis (n, k), what the estimation of the nuisances adds to the influence of Σ basis·φ / n, shape (n, k);
+        absent where φ is orthogonal to it.
     """
 
     values: Array
@@ -51,6 +54,8 @@ class Pieces:
     splits: pd.DataFrame | None = None
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    warned: tuple[str, ...] = ()
+    first_step: Callable[[Array], Array] | None = None
 
 
 def of_crossfit(result: CrossFit, se_source: str, notes: tuple[str, ...] = ()) -> Pieces:

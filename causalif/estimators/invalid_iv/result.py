@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import pandas as pd
 
 from causalif._errors import InputError
 from causalif._validate import Array, one_of
-from causalif.estimators._least_squares import least_squares
+from causalif.estimators._least_squares import project
 from causalif.estimators.invalid_iv import robust
 from causalif.estimators.invalid_iv.comparators import comparators
 from causalif.estimators.invalid_iv.sensitivity import KINDS, Sensitivity, sensitivity
@@ -34,6 +34,8 @@ class InvalidIVResult(Estimate):
         the two moments of the variance-shift-weighted effect, the slopes of the sensitivity analysis.
     phi : ndarray of shape (n,)
         Uncentred influence values of the effect; their regression on covariates estimates effect modification.
+    first_step : callable, optional
+        What estimated working models add to the influence of a projection of ``phi``; kept in memory only.
     table : Table
         The columns as read; kept in memory only.
     plan : Plan
@@ -42,12 +44,13 @@ class InvalidIVResult(Estimate):
 
     parts: Estimate | None = None
     phi: Array = field(default_factory=lambda: np.empty(0))
+    first_step: Callable[[Array], Array] | None = None
     table: Table | None = None
     plan: Plan | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the data behind when pickled."""
-        return {**super().__getstate__(), "table": None, "plan": None}
+        return {**super().__getstate__(), "table": None, "plan": None, "first_step": None}
 
     @property
     def _known(self) -> Estimate:
@@ -103,7 +106,7 @@ class InvalidIVResult(Estimate):
         -------
         Estimate
             One term per group, or ``intercept`` and one slope per column; standard errors are HC0 (clustered if the
-            fit was).
+            fit was), with the estimation of parametric working models included.
 
         Raises
         ------
@@ -119,7 +122,7 @@ class InvalidIVResult(Estimate):
         else:
             basis = np.column_stack([np.ones(len(frame)), frame.to_numpy(dtype=float)])
             labels = ("intercept", *map(str, frame.columns))
-        values, influence = least_squares(self.phi, basis, self._rows.weights)
+        values, influence = project(self.phi, basis, self._rows.weights, self.first_step)
         return Estimate(values, influence, labels, self.index, self.clusters, settings={"estimator": "Effect modification"})
 
     def _modifiers(self, columns: list[str]) -> pd.DataFrame:

@@ -218,6 +218,29 @@ def test_influence_is_the_derivative_in_the_weights(kind):
             assert influence[i] == pytest.approx(n * w[i] * derivative, rel=1e-4, abs=tolerance), (name, i)
 
 
+@pytest.mark.parametrize("kind", ["binary", "one-sided"])
+def test_projection_of_the_effect_is_the_derivative_in_the_weights(kind):
+    table = binary_table(1500) if kind == "binary" else one_sided_table(300)
+    n, v = len(table), np.column_stack([np.ones(len(table)), table["x2"]])
+    w = np.random.default_rng(2).uniform(0.5, 2, n)
+
+    def projected(weights):
+        found = fit(table, leg_formulas("M2", True) if kind == "binary" else None, weights=weights, quiet=True)
+        return found, (weights[:, None] * v * found.phi[:, None]).sum(axis=0) / weights.sum()
+
+    base, means = projected(w)
+    influence = (w / w.mean())[:, None] * (v * base.phi[:, None] - means) + base.first_step(v)
+    np.testing.assert_allclose(influence[:, 0], base.influence, rtol=1e-9, atol=1e-9)
+    for i in (0, 3, n - 1):
+        ends = []
+        for step in (1e-4, -1e-4):
+            moved = w.copy()
+            moved[i] += step
+            ends.append(projected(moved)[1])
+        derivative = n * w[i] * (ends[0] - ends[1]) / 2e-4
+        np.testing.assert_allclose(influence[i], derivative, rtol=1e-4, atol=1e-5 * influence.std())
+
+
 @pytest.mark.parametrize("binary", [True, False])
 def test_influence_has_mean_zero(binary):
     result = fit(binary_table() if binary else continuous_table(), binary=binary)
@@ -512,8 +535,15 @@ def test_model_without_the_instrument_has_no_shift():
 def test_weak_shift_is_an_error():
     rng = np.random.default_rng(5)
     table = continuous_table().assign(z=rng.integers(0, 2, 2000).astype(float))
-    with pytest.raises(WeakIdentificationError, match="hardly shifts the variance"):
+    with pytest.raises(WeakIdentificationError, match="hardly shifts the variance") as caught:
         fit(table, {"variance": "~ z"}, binary=False)
+    with pytest.warns(WeakIdentificationWarning) as told:
+        result = fit(table, {"variance": "~ z"}, binary=False, weak="warn")
+    assert [str(w.message) for w in told] == [str(caught.value)]
+    assert abs(result.shift.value) < 2 * result.shift.std_error
+    assert np.isfinite([result.theta, result.std_error]).all()
+    with pytest.raises(InputError, match="`weak`"):
+        fit(table, binary=False, weak="ignore")
 
 
 def test_strong_instrument_without_variance_shift_is_named():
@@ -529,6 +559,18 @@ def test_shift_that_vanishes_for_some_warns_and_counts():
     with pytest.warns(WeakIdentificationWarning, match="rows .*D changes sign"):
         result = fit(table, {"variance": "~ z * x2"}, binary=False)
     assert result.floored == (result.D < 0.1 * result.D.mean()).sum() > 200
+    np.testing.assert_allclose(result.D_used, np.maximum(result.D, 0.1 * result.D.mean()))
+
+
+@pytest.mark.parametrize("floor", [0.02, 0.5])
+def test_floor_is_an_option(floor):
+    result = fit(floored_table(4000), {"variance": "~ z * x2"}, binary=False, floor=floor, weak="warn", quiet=True)
+    lowest = floor * result.D.mean()
+    assert result.floored == (result.D < lowest).sum() > 0
+    np.testing.assert_allclose(result.D_used, np.maximum(result.D, lowest))
+    assert result.phi.mean() == pytest.approx(result.theta)
+    with pytest.raises(InputError, match="`floor`"):
+        fit(floored_table(500), binary=False, floor=1.0)
 
 
 def test_separation_is_named():
