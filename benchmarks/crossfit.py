@@ -28,8 +28,12 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor, RandomForestClassifier
-from sklearn.ensemble import RandomForestRegressor
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -183,7 +187,11 @@ def main() -> None:
             f"{label}, random forest", case, RandomForestRegressor(**forest), RandomForestClassifier(**forest), 3
         )
         any_learner_table(
-            f"{label}, boosting", case, HistGradientBoostingRegressor(**boost), HistGradientBoostingClassifier(**boost), 5
+            f"{label}, boosting",
+            case,
+            HistGradientBoostingRegressor(**boost),
+            HistGradientBoostingClassifier(**boost),
+            5,
         )
     if not chosen.quick:
         memory(1_000_000)

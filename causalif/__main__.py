@@ -38,17 +38,18 @@ def demo(output: Path) -> int:
     print("\nThe effect of 401(k) participation on net financial assets, in dollars (1991 SIPP, 9,275 households)\n")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IdentificationWarning)  # the summary repeats it
-        real = InvalidIVATE(
-            outcome="nettfa", treatment="p401k", instrument="e401k", adjust=COVARIATES
-        ).fit(known_401k())
+        real = InvalidIVATE(outcome="nettfa", treatment="p401k", instrument="e401k", adjust=COVARIATES).fit(
+            known_401k()
+        )
     print(real.summary())
     simulated = simulate_invalid_iv_binary(20_000, random_state=1)
-    made = InvalidIVATE(
-        outcome="y", treatment="a", instrument="z", adjust=["x1", "x2"], learners="linear"
-    ).fit(simulated.data)
+    made = InvalidIVATE(outcome="y", treatment="a", instrument="z", adjust=["x1", "x2"], learners="linear").fit(
+        simulated.data
+    )
     truth = simulated.truth["ATE"]
     print(
-        f"\nA simulated case whose true effect is {truth:g}: treatment is confounded and the instrument acts directly on "
+        f"\nA simulated case whose true effect is {truth:g}: treatment is confounded and the instrument acts "
+        f"directly on "
         "the outcome\n"
     )
     print(made.summary())

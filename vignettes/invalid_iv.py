@@ -82,7 +82,8 @@ assert (distance[["OLS", "OLS with the instrument", "2SLS", "AIPW", "LATE (doubl
 # %% [markdown]
 # ### What the data say about the conditions
 #
-# Three tests come with the fit. The first must reject, or there is nothing to learn from; the other two answer questions
+# Three tests come with the fit. The first must reject, or there is nothing to learn from; the other two answer
+# questions
 # that a usual analysis must assume away: is there unmeasured confounding, and does the instrument act directly? In this
 # table both are true, and both are found.
 
@@ -98,14 +99,13 @@ print(fit.diagnostics["relevance"].round(4).to_string())
 
 # %% [markdown]
 # When $D$ is small, trust the robust set rather than the standard error. It belongs to the variance-shift-weighted
-# effect, covers it with 95% probability however weak the instrument is, and may be unbounded: then the data say nothing.
+# effect, covers it with 95% probability however weak the instrument is, and may be unbounded: then the data say
+# nothing.
 
 # %%
 print(fit.robust_set())
 weak = ci.datasets.simulate_weak_iv(2000, delta=0.0, random_state=0)
-lenient = ci.InvalidIVATE(
-    outcome="y", treatment="a", instrument="z", learners="linear", weak_identification="warn"
-)
+lenient = ci.InvalidIVATE(outcome="y", treatment="a", instrument="z", learners="linear", weak_identification="warn")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", UserWarning)
     print(lenient.fit(weak.data).robust_set())
@@ -159,7 +159,8 @@ households = households.assign(nettfa=1000 * households["nettfa"], age25=age, ag
 print(pd.crosstab(households["e401k"], households["p401k"]))
 
 # %% [markdown]
-# Nobody takes part without being eligible. In that arm the variance of participation is zero, and with it $C_0$: the two
+# Nobody takes part without being eligible. In that arm the variance of participation is zero, and with it $C_0$: the
+# two
 # equations force $\rho = 0$. The method has turned into a comparison of participants with others *among the eligible*,
 # adjusted for covariates. It is no longer robust to confounding, and says so.
 
@@ -172,12 +173,14 @@ print(real.summary())
 assert any("unconfoundedness" in str(warning.message) for warning in caught)
 
 # %% [markdown]
-# So this table cannot show the method at its best, and an honest reading is: *if* income, age, family and marriage account
-# for who takes part among the eligible, participation raises assets by the amount above. The published regressions on the
+# So this table cannot show the method at its best, and an honest reading is: *if* income, age, family and marriage
+# account
+# for who takes part among the eligible, participation raises assets by the amount above. The published regressions
+# on the
 # same rows, for comparison:
 
 # %%
-from causalif.testing.selfcheck import ols_401k, tsls_401k  # noqa: E402
+from causalif.testing.selfcheck import ols_401k, tsls_401k
 
 published = ci.compare({"OLS": ols_401k(), "2SLS": tsls_401k(), "Invalid-IV ATE": real})
 print(published)

@@ -14,7 +14,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 
 from causalif._validate import Array
 from causalif.engine.estimand import Estimand
-from causalif.engine.fold import FoldResult, FoldTask, Fitting, as_slices, strata
+from causalif.engine.fold import Fitting, FoldResult, FoldTask, as_slices, strata
 from causalif.engine.folds import Folds, split
 from causalif.engine.learners import Predictor
 from causalif.engine.nuisance import column_target, selected
@@ -81,9 +81,7 @@ class Derived:
         return self.function(values), influence @ self.jacobian(values).T
 
 
-def cross_fit(
-    estimands: Sequence[Estimand], table: Table, plan: Plan, derived: Derived | None = None
-) -> CrossFit:
+def cross_fit(estimands: Sequence[Estimand], table: Table, plan: Plan, derived: Derived | None = None) -> CrossFit:
     """Fit every nuisance out of fold and evaluate all estimands on the same splits.
 
     Equal nuisances are fitted once, whoever asks. Rows are visited in the order of their labels, so a shuffled frame
@@ -243,15 +241,14 @@ def _progress(tasks: list[FoldTask], wanted: bool, seconds: float) -> Iterable[F
         from tqdm import tqdm
     except ImportError:
         return tasks
-    bar: Iterable[FoldTask] = tqdm(
-        tasks, desc="folds", initial=1, total=len(tasks) + 1, disable=None, leave=False
-    )
+    bar: Iterable[FoldTask] = tqdm(tasks, desc="folds", initial=1, total=len(tasks) + 1, disable=None, leave=False)
     return bar
 
 
 def _nuisance_frame(problem: Problem, repeats: Sequence[_Repeat], index: pd.Index) -> pd.DataFrame:
     """Return the predictions used at every row in the first repeat, and the folds of all repeats."""
-    columns = {problem.name(number): values for number, values in repeats[0].used.items()} | repeats[0].derived
+    columns: dict[str, npt.NDArray[Any]] = {problem.name(number): used for number, used in repeats[0].used.items()}
+    columns |= repeats[0].derived
     for number, repeat in enumerate(repeats):
         columns["fold" if len(repeats) == 1 else f"fold_{number + 1}"] = repeat.folds.ids
     return pd.DataFrame(columns, index=index, copy=False)

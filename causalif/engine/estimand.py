@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from causalif._errors import InputError
@@ -44,7 +45,7 @@ class FiniteLaw:
         """Return E[values | given, where] at every support point, shape (m,); nan where nothing is to average."""
         mass = self.probabilities if where is None else self.probabilities * where
         if not given:
-            groups = np.zeros(len(mass), dtype=np.intp)
+            groups: npt.NDArray[Any] = np.zeros(len(mass), dtype=np.intp)
         else:
             groups = self.points.groupby(list(given), sort=True).ngroup().to_numpy()
         with np.errstate(invalid="ignore", divide="ignore"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,8 @@ class FoldTask:
     def _fit_rest(self, training: Table, predictors: dict[int, Predictor]) -> dict[int, float]:
         """Add the missing predictors; targets made of other nuisances use inner out-of-fold predictions."""
         problem = self.problem
-        everything, inner_slices = [slice(0, len(training))], []
+        everything = [slice(0, len(training))]
+        inner_slices: list[slice] = []
         if problem.needed:
             training, inner_slices = self._inner_split(training)
         inner: dict[int, Predict] = {}
@@ -117,7 +119,7 @@ class Fitting:
             before = np.concatenate([[0], np.cumsum(rows)])
             slices = [slice(int(before[part.start]), int(before[part.stop])) for part in slices]
             X, target, weights = X[rows], target[rows], None if weights is None else weights[rows]
-        with _naming(self):
+        with _Naming(self):
             if hasattr(learner, "fit_folds"):
                 return list(learner.fit_folds(X, target, slices, weights))
             return [self._refit(learner, X, target, weights, slices, number) for number in range(len(slices))]
@@ -133,7 +135,7 @@ class Fitting:
         return predictor
 
 
-class _naming:
+class _Naming:
     """Say which nuisance, fold and learner an error comes from."""
 
     def __init__(self, fitting: Fitting) -> None:
@@ -149,7 +151,8 @@ class _naming:
         learner = problem.learners[number]
         message = (
             f"The nuisance {problem.name(number)!r} (learner key {problem.nodes[number].spec.learner!r}) could not be "
-            f"fitted {f'for fold {fold}' if fold else 'for one of the folds'} by {getattr(learner, 'estimator', learner)!r}: "
+            f"fitted {f'for fold {fold}' if fold else 'for one of the folds'} by "
+            f"{getattr(learner, 'estimator', learner)!r}: "
             f"{error}"
         )
         raise (type(error)(message) if isinstance(error, CausalifError) else LearnerError(message)) from error
@@ -171,7 +174,8 @@ class FittedNuisance:
         values = self.predict(rows.matrix(self.spec.given))
         if not np.isfinite(values).all():
             raise LearnerError(
-                f"The learner for {self.spec.learner!r} predicted values that are not finite. Choose a more regular one."
+                f"The learner for {self.spec.learner!r} predicted values that are not finite. Choose a more "
+                f"regular one."
             )
         return values
 
@@ -246,7 +250,7 @@ def strata(table: Table, names: Sequence[str]) -> npt.NDArray[np.float64] | None
 def as_slices(folds: Folds) -> list[slice]:
     """Return the folds as slices of the rows sorted by fold."""
     starts = np.concatenate([[0], np.cumsum(np.bincount(folds.ids, minlength=folds.k))])
-    return [slice(int(a), int(b)) for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    return [slice(int(a), int(b)) for a, b in pairwise(starts)]
 
 
 def _outside(part: slice, n: int) -> npt.NDArray[np.intp]:

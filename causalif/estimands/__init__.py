@@ -1,0 +1,1 @@
+"""The mathematics: one question a file, each with its influence function."""

@@ -71,9 +71,7 @@ class CounterfactualMean:
         """Return the propensity and the outcome regression of this arm."""
         modelled = 1.0 if self.levels == 2 else self.level
         return {
-            self._pi: Probability(
-                self.treatment, self.adjust, level=modelled, bounds=(self.clip, 1 - self.clip)
-            ),
+            self._pi: Probability(self.treatment, self.adjust, level=modelled, bounds=(self.clip, 1 - self.clip)),
             self._mu: Mean(self.outcome, self.adjust, where=((self.treatment, self.level),)),
         }
 

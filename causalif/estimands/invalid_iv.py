@@ -20,6 +20,7 @@ from causalif.engine.estimand import FiniteLaw
 from causalif.engine.nuisance import Mean, Nuisances, NuisanceSpec, Probability
 from causalif.table import Table
 
+
 @dataclass(frozen=True)
 class Roles:
     """The columns, and what is read off them given the first-stage regressions.
@@ -44,9 +45,7 @@ class Roles:
     def first_stages(self) -> dict[str, NuisanceSpec]:
         """Return π, μ_0, μ_1, m_0, m_1."""
         specs: dict[str, NuisanceSpec] = {
-            "pi": Probability(
-                self.instrument, self.adjust, learner="instrument", bounds=(self.clip, 1 - self.clip)
-            )
+            "pi": Probability(self.instrument, self.adjust, learner="instrument", bounds=(self.clip, 1 - self.clip))
         }
         arms = [(f"mu{z}", f"m{z}", ((self.instrument, float(z)),)) for z in (0, 1) if z != self.silent]
         for mu, _, where in arms:

@@ -198,7 +198,8 @@ def refuse_clipped(target: str, count: int, n: int) -> None:
     if count > CLIPPED_SHARE * n:
         raise PositivityError(
             f"The probability of {target!r} is outside the bounds for {count:,} of {n:,} rows: the groups that are "
-            "compared hardly overlap, so the effect is not identified for everybody. Restrict the data to the region of "
+            "compared hardly overlap, so the effect is not identified for everybody. Restrict the data to the "
+            "region of "
             "overlap, adjust for fewer variables, or ask for the effect among the treated."
         )
 

@@ -26,7 +26,7 @@ def two_stage(y: Array, regressors: Array, instruments: Array, weights: Array | 
     size_z = np.sqrt(np.mean(instruments**2, axis=0))
     r, z, target = regressors / size_r, instruments / size_z, y / size_y
     cross = (z * w[:, None]).T @ r / len(y)
-    if np.linalg.cond(cross) > 1e10:  # noqa: PLR2004
+    if np.linalg.cond(cross) > 1e10:
         raise InputError("The linear comparison is collinear: some adjustment columns are combinations of others.")
     b = np.linalg.solve(cross, (z * w[:, None]).T @ target / len(y))
     scores = z * (w * (target - r @ b))[:, None]
@@ -39,7 +39,8 @@ def project(
 ) -> tuple[Array, Array]:
     """Return the projection of φ on a basis (n, k), and its influence values (n, k).
 
-    ``first_step`` gives what estimated nuisances add to the influence of Σ basis·φ / n, where φ is not orthogonal to them.
+    ``first_step`` gives what estimated nuisances add to the influence of Σ basis·φ / n, where φ is not orthogonal to
+    them.
     """
     values, influence = least_squares(phi, basis, weights)
     if first_step is None:

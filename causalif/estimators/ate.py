@@ -177,7 +177,9 @@ class ATE:
         """Return the codes of the treated and the control level."""
         present = table.levels[self.treatment]
         if len(present) < 2:
-            raise InputError(f"`treatment` column {self.treatment!r} has one value only ({present[0]!r}); it must vary.")
+            raise InputError(
+                f"`treatment` column {self.treatment!r} has one value only ({present[0]!r}); it must vary."
+            )
         if self.levels is None:
             if len(present) > MOST_LEVELS:
                 raise InputError(
@@ -187,20 +189,27 @@ class ATE:
                 )
             if len(present) > 2:
                 raise InputError(
-                    f"`treatment` column {self.treatment!r} has {len(present)} levels {list(present)}. Say which two to "
+                    f"`treatment` column {self.treatment!r} has {len(present)} levels {list(present)}. Say "
+                    f"which two to "
                     f"compare, such as levels=({present[1]!r}, {present[0]!r})."
                 )
             return 1, 0
         if not isinstance(self.levels, (tuple, list)) or len(self.levels) != 2 or self.levels[0] == self.levels[1]:
-            raise InputError(f"`levels` must be a pair (treated, control) of different values. Got {self.levels!r} instead.")
+            raise InputError(
+                f"`levels` must be a pair (treated, control) of different values. Got {self.levels!r} instead."
+            )
         missing = [level for level in self.levels if level not in present]
         if missing:
-            raise InputError(f"`levels` names {missing}, which `treatment` column {self.treatment!r} never takes: {list(present)[:10]}.")
+            raise InputError(
+                f"`levels` names {missing}, which `treatment` column {self.treatment!r} never takes: "
+                f"{list(present)[:10]}."
+            )
         return present.index(self.levels[0]), present.index(self.levels[1])
 
     def _require_arms(self, table: Table, arms: tuple[int, int], plan: Plan) -> None:
         groups = [
-            (f"{self.treatment} = {table.levels[self.treatment][code]!r}", table[self.treatment] == code) for code in arms
+            (f"{self.treatment} = {table.levels[self.treatment][code]!r}", table[self.treatment] == code)
+            for code in arms
         ]
         require_rows(table, groups, plan)
 

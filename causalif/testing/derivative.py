@@ -100,7 +100,9 @@ def check_estimand(
     )
 
 
-def random_law(estimand: Estimand, random_state: int = 0, values: Mapping[str, tuple[float, ...]] | None = None) -> FiniteLaw:
+def random_law(
+    estimand: Estimand, random_state: int = 0, values: Mapping[str, tuple[float, ...]] | None = None
+) -> FiniteLaw:
     """Return a random law with full support on a product grid of the estimand's columns.
 
     Parameters
@@ -160,7 +162,8 @@ def _supports(estimand: Estimand) -> dict[str, tuple[float, ...]]:
             levels.setdefault(column, {0.0, 1.0}).add(value)
         if isinstance(spec, Probability):
             levels.setdefault(spec.target, {0.0, 1.0}).add(spec.level)
-    support = {name: (0.0, 1.0, 2.0) if len(covariates) == 1 else (0.0, 1.0) for name in covariates}
+    three = len(covariates) == 1
+    support: dict[str, tuple[float, ...]] = {name: (0.0, 1.0, 2.0) if three else (0.0, 1.0) for name in covariates}
     support |= {name: tuple(sorted(values)) for name, values in levels.items()}
     for spec in specs:
         if isinstance(spec.target, str):

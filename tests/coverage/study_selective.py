@@ -31,7 +31,8 @@ from causalif.engine.crossfit import cross_fit
 from causalif.engine.defaults import BOOSTING, ShrunkenRegressor, SmoothClassifier, SmoothRegressor
 from causalif.engine.problem import Plan
 from causalif.estimands.invalid_iv import InvalidIVEffect, Roles
-from causalif.estimators.invalid_iv.selective import Candidates, TupleEffect, read_candidates, select
+from causalif.estimands.selective_iv import TupleEffect
+from causalif.estimators.invalid_iv.selective import Candidates, read_candidates, select
 from causalif.table import Table, read_table
 
 COVARIATES = ("x1", "x2", "x3")

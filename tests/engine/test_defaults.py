@@ -9,7 +9,6 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from causalif import _errors
-from causalif.engine import _smooth
 from causalif.engine.defaults import (
     LogLinearVariance,
     PooledClassifier,
@@ -22,6 +21,7 @@ from causalif.engine.defaults import (
     default_learner,
     default_variance_learner,
 )
+from causalif.engine.defaults import smooth as _smooth
 
 EVERY_LEARNER = [
     StackedRegressor(random_state=0),

@@ -12,7 +12,13 @@ import pytest
 from causalif.engine.estimand import FiniteLaw
 from causalif.engine.nuisance import Nuisances
 from causalif.estimands.counterfactual import AverageEffect, CounterfactualMean, TreatedMoments
-from causalif.estimands.invalid_iv import InvalidIVEffect, OneSidedEffect, Roles, SensitivitySlopes, VarianceShiftMoments
+from causalif.estimands.invalid_iv import (
+    InvalidIVEffect,
+    OneSidedEffect,
+    Roles,
+    SensitivitySlopes,
+    VarianceShiftMoments,
+)
 from causalif.table import Table
 from causalif.testing import check_estimand
 from causalif.testing.derivative import saturated, spoil

@@ -12,7 +12,8 @@ import pytest
 from causalif.engine.estimand import FiniteLaw
 from causalif.engine.nuisance import Nuisances
 from causalif.estimands.invalid_iv import InvalidIVEffect, Roles, VarianceShiftMoments
-from causalif.estimands.multilevel_iv import LevelRoles, MultilevelEffect, OverIdentification, ScoredShiftMoments
+from causalif.estimands.multilevel_iv import MultilevelEffect, OverIdentification, ScoredShiftMoments
+from causalif.estimands.multilevel_targets import LevelRoles
 from causalif.table import Table
 from causalif.testing import check_estimand, derivative
 from causalif.testing.derivative import saturated, spoil

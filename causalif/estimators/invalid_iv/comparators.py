@@ -50,9 +50,7 @@ def _arms(outcome: str, treatment: str, adjust: tuple[str, ...], clip: float) ->
     return AverageEffect(one, other)
 
 
-def _aipw(
-    table: Table, plan: Plan, outcome: str, treatment: str, adjust: tuple[str, ...], clip: float
-) -> Estimate:
+def _aipw(table: Table, plan: Plan, outcome: str, treatment: str, adjust: tuple[str, ...], clip: float) -> Estimate:
     result = cross_fit([_arms(outcome, treatment, adjust, clip)], table, plan)
     return Estimate(result.values[:1], result.influence[:, :1], ("effect",), table.index, table.clusters)
 

@@ -47,9 +47,12 @@ def warn_silent(table: Table, treatment: str, instrument: str, arm: int) -> str:
     inside, others = used & (table[instrument] == arm), used & (table[instrument] != arm)
     value = _level(table, treatment, table[treatment][inside][0])
     message = (
-        f"All {int(inside.sum()):,} rows with {instrument} = {_level(table, instrument, arm)} have {treatment} = {value}: the "
-        f"treatment does not vary there. Identification reduces to unconfoundedness among the {int(others.sum()):,} rows "
-        f"with {instrument} = {_level(table, instrument, 1 - arm)}, and the estimate is not robust to unmeasured confounding."
+        f"All {int(inside.sum()):,} rows with {instrument} = {_level(table, instrument, arm)} have {treatment} "
+        f"= {value}: the "
+        f"treatment does not vary there. Identification reduces to unconfoundedness among the "
+        f"{int(others.sum()):,} rows "
+        f"with {instrument} = {_level(table, instrument, 1 - arm)}, and the estimate is not robust to "
+        f"unmeasured confounding."
     )
     warnings.warn(message, IdentificationWarning, stacklevel=4)
     return message
@@ -74,12 +77,14 @@ def judge_strength(parts: Estimate, nuisances: pd.DataFrame, binary: bool, polic
         interval = describe(robust_set(parts))
         flat = f" {_strong_but_flat(nuisances)}" if binary and _strong_but_flat(nuisances) else ""
         message = (
-            f"Weak identification: {' and '.join(problems)}.{flat} A 95% set for the variance-shift-weighted effect that "
+            f"Weak identification: {' and '.join(problems)}.{flat} A 95% set for the variance-shift-weighted "
+            f"effect that "
             f"stays valid is {interval}."
         )
         if policy == "raise":
             raise WeakIdentificationError(
-                f"{message} No estimate of the average effect would mean anything; pass weak_identification='warn' to see "
+                f"{message} No estimate of the average effect would mean anything; pass "
+                f"weak_identification='warn' to see "
                 "it all the same, next to robust_set().",
                 robust_set(parts),
             )
@@ -92,7 +97,8 @@ def _floor_warning(share: float, count: int, n: int, nuisances: pd.DataFrame) ->
     if share <= FLOORED_WARN:
         return []
     message = (
-        f"The variance shift D(X) was kept away from zero in {count:,} of {n:,} rows ({share:.0%}); where the effect varies, "
+        f"The variance shift D(X) was kept away from zero in {count:,} of {n:,} rows ({share:.0%}); where the "
+        f"effect varies, "
         "this changes the estimand slightly. Compare the trimmed estimate in diagnostics['relevance']."
     )
     signs = np.sign(nuisances["D"])
@@ -107,7 +113,8 @@ def _strong_but_flat(nuisances: pd.DataFrame) -> str:
     mu0, mu1 = nuisances["mu0"].to_numpy(), nuisances["mu1"].to_numpy()
     if np.median(np.abs(mu1 - mu0)) > 0.1 and np.median(np.abs(1 - mu0 - mu1)) < 0.1:
         return (
-            "The treatment shares in the two arms add up to about one, so their variances agree although the instrument "
+            "The treatment shares in the two arms add up to about one, so their variances agree although the "
+            "instrument "
             "moves the mean: strong for two-stage least squares, powerless here."
         )
     return ""
@@ -143,7 +150,7 @@ def relevance_table(parts: Estimate, pieces: Pieces, weights: Array | None) -> p
 
 
 def joint_relevance(table: Table, score: Array, clusters: npt.NDArray[Any] | None) -> pd.DataFrame:
-    """Test E[(Z − π)(R_A² − c(X)) (1, X)] = 0 by a Wald statistic: does the variance shift anywhere along X?"""
+    """Test E[(Z − π)(R_A² − c(X)) (1, X)] = 0 by a Wald statistic: a shift anywhere along X."""
     x = table.covariates
     spread = x.std(axis=0)
     basis = np.column_stack([np.ones(len(score)), (x - x.mean(axis=0)) / np.where(spread > 0, spread, 1.0)])
@@ -203,7 +210,9 @@ def influence_table(estimate: Estimate) -> pd.DataFrame:
     lines = {
         "kurtosis": float(np.mean(psi**4) / np.mean(psi**2) ** 2),
         "share of the variance from the 10 most influential rows": float(squares[:10].sum() / squares.sum()),
-        "estimate with influence winsorised at 1%": float(estimate.values[0] + _winsorised_shift(estimate.influence_values[:, 0])),
+        "estimate with influence winsorised at 1%": float(
+            estimate.values[0] + _winsorised_shift(estimate.influence_values[:, 0])
+        ),
     }
     return pd.DataFrame({"value": lines})
 

@@ -94,7 +94,8 @@ class InvalidIVATE:
     changes both uptake and the size of the effect; (5) the instrument changes the variance of the treatment. With two
     instrument levels nothing in the data can refute (2) to (4): see ``sensitivity``.
 
-    If the treatment does not vary in one arm (nobody takes it without being offered it), the method reduces to adjusting
+    If the treatment does not vary in one arm (nobody takes it without being offered it), the method reduces to
+    adjusting
     for confounders within the other arm. This is detected and said.
 
     Cost: about ``folds`` × (``inner_folds`` + 1) × 5 first-stage regressions per repeat.
@@ -150,7 +151,9 @@ class InvalidIVATE:
         table = self._read(data)
         levels = table.levels[self.instrument]
         if len(levels) < 2:
-            raise InputError(f"`instrument` column {self.instrument!r} has one value only ({levels[0]!r}); it must vary.")
+            raise InputError(
+                f"`instrument` column {self.instrument!r} has one value only ({levels[0]!r}); it must vary."
+            )
         # the parametric route cross-fits its tests only, on the fast linear path
         options = replace(self, learners="linear") if self.method == "parametric" else self
         plan = read_plan(options, table, self._strata(table), self.inner_folds)
@@ -196,7 +199,7 @@ class InvalidIVATE:
         if len(table.levels[self.instrument]) > 2:
             if self.method != "debiased":
                 raise InputError(
-                    f'`method={self.method!r}` takes an instrument with two levels; column {self.instrument!r} has '
+                    f"`method={self.method!r}` takes an instrument with two levels; column {self.instrument!r} has "
                     f'{len(table.levels[self.instrument])}. Use method="debiased", or compare two levels at a time.'
                 )
             return multilevel.estimate(table, plan, roles, self.floor)
@@ -249,9 +252,7 @@ class InvalidIVATE:
             warned += diagnostics.warn_near_silent(table, self.instrument, pieces.nuisances)
         return warned + diagnostics.warn_over_identified(pieces.tables)
 
-    def _settings(
-        self, table: Table, plan: Plan, pieces: Pieces, parts: Estimate, warned: list[str]
-    ) -> dict[str, Any]:
+    def _settings(self, table: Table, plan: Plan, pieces: Pieces, parts: Estimate, warned: list[str]) -> dict[str, Any]:
         settings = common_settings("Average treatment effect, invalid instrument", self, table, plan, pieces.folds)
         settings |= {"instrument": self.instrument, "method": self.method, "se_source": pieces.se_source}
         if self.method == "parametric":
@@ -275,7 +276,8 @@ def _findings(parts: Estimate) -> list[str]:
     value, error = float(ratio.values[0]), float(ratio.std_errors.iloc[0])
     write = number_format(value, error)
     found = [
-        f"Variance-shift-weighted effect {write(value)} (std error {write(error)}); 95% set valid at any strength of the "
+        f"Variance-shift-weighted effect {write(value)} (std error {write(error)}); 95% set valid at any "
+        f"strength of the "
         f"instrument: {describe(robust_set(parts), write)}."
     ]
     tests = diagnostics.test_table(parts)["p_value"]

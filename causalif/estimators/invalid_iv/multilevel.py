@@ -17,7 +17,8 @@ from causalif.engine.crossfit import cross_fit
 from causalif.engine.estimand import Estimand
 from causalif.engine.problem import Plan
 from causalif.estimands.invalid_iv import Roles
-from causalif.estimands.multilevel_iv import LevelRoles, MultilevelEffect, OverIdentification, ScoredShiftMoments
+from causalif.estimands.multilevel_iv import MultilevelEffect, OverIdentification, ScoredShiftMoments
+from causalif.estimands.multilevel_targets import LevelRoles
 from causalif.estimators.invalid_iv.debiased import CROSS_FITTED
 from causalif.estimators.invalid_iv.pieces import Pieces, of_crossfit
 from causalif.results.estimate import Estimate
@@ -83,14 +84,16 @@ def estimate(
     _refuse_silent(table, roles, variances.silent)
     several = _level_roles(roles, len(levels), omega)
     scores = variances.scores if scores is None else _scores(scores, len(levels))
-    directions = _directions(table)
+    independent = _directions(table)
+    directions = independent if len(independent) <= MOST_DIRECTIONS else ()
     questions: list[Estimand] = [
         MultilevelEffect(several, floor),
         OverIdentification(several, floor, directions),
         ScoredShiftMoments(several, scores),
     ]
     pieces = of_crossfit(cross_fit(questions, table, plan), CROSS_FITTED)
-    return _with_tests(pieces, table, several, directions, scores)
+    pieces = _with_tests(pieces, table, several, len(directions), scores)
+    return replace(pieces, notes=(*pieces.notes, *_left_out(len(independent))))
 
 
 def _level_roles(roles: Roles, levels: int, omega: Sequence[float] | None) -> LevelRoles:
@@ -163,7 +166,7 @@ def _refuse_silent(table: Table, roles: Roles, silent: npt.NDArray[np.intp]) -> 
 
 
 def _directions(table: Table) -> Directions:
-    """Return the covariates that are no combination of others, with centre and scale; none if they are many."""
+    """Return the covariates that are no combination of others, with centre and scale."""
     x, w = table.covariates, table.weights
     share = np.full(len(x), 1 / len(x)) if w is None else w / w.sum()
     centre = share @ x
@@ -174,16 +177,14 @@ def _directions(table: Table) -> Directions:
     z = (x[:, moving] - centre[moving]) / scale[moving]
     left, pivot = linalg.qr(z, mode="r", pivoting=True)
     kept = sorted(moving[pivot[: int((np.abs(np.diag(left)) > INDEPENDENT * abs(left[0, 0])).sum())]])
-    if len(kept) > MOST_DIRECTIONS:
-        return ()
     return tuple((table.names[j], float(centre[j]), float(scale[j])) for j in kept)
 
 
 def _with_tests(
-    pieces: Pieces, table: Table, roles: LevelRoles, directions: Directions, scores: tuple[float, ...]
+    pieces: Pieces, table: Table, roles: LevelRoles, directions: int, scores: tuple[float, ...]
 ) -> Pieces:
     parts = Estimate(pieces.values, pieces.influence, pieces.labels, table.index, table.clusters)
-    tests = over_identification(parts, roles, _mean_shift(pieces.nuisances, roles), len(directions))
+    tests = over_identification(parts, roles, _mean_shift(pieces.nuisances, roles), directions)
     direct = [label for label in parts.labels if label.startswith("direct effect")]
     exclusion = {"no direct effect of any level": parts.test(direct)}
     tables = {**pieces.tables, "over-identification": _frame(tests), "direct effects": _frame(exclusion)}
@@ -258,4 +259,13 @@ def _notes(table: Table, roles: LevelRoles, scores: tuple[float, ...], tests: di
         f"{roles.levels} levels of {name}, with weights {by_level}.",
         f"Over-identification ({AVERAGE}): {test.distribution} = {test.statistic:.3g}, p = {test.p_value:.3g}.",
         f"Weighted effect: levels scored in the order {' < '.join(ordered)}.",
+    )
+
+
+def _left_out(independent: int) -> tuple[str, ...]:
+    if independent <= MOST_DIRECTIONS:
+        return ()
+    return (
+        f"Over-identification along the covariates is not tested: {independent} of them are linearly independent, and "
+        f"the test is made for at most {MOST_DIRECTIONS}.",
     )

@@ -21,8 +21,8 @@ from causalif._validate import Array
 from causalif.engine.crossfit import CrossFit, cross_fit
 from causalif.engine.estimand import Estimand
 from causalif.engine.folds import Folds
-from causalif.engine.formulas import quoted
 from causalif.engine.learners import Learners
+from causalif.engine.parametric.formulas import quoted
 from causalif.engine.problem import Plan
 from causalif.estimands.invalid_iv import Roles, SensitivitySlopes, VarianceShiftMoments
 from causalif.estimators._common import refuse_clipped

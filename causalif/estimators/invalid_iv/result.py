@@ -123,7 +123,9 @@ class InvalidIVResult(Estimate):
             basis = np.column_stack([np.ones(len(frame)), frame.to_numpy(dtype=float)])
             labels = ("intercept", *map(str, frame.columns))
         values, influence = project(self.phi, basis, self._rows.weights, self.first_step)
-        return Estimate(values, influence, labels, self.index, self.clusters, settings={"estimator": "Effect modification"})
+        return Estimate(
+            values, influence, labels, self.index, self.clusters, settings={"estimator": "Effect modification"}
+        )
 
     def _modifiers(self, columns: list[str]) -> pd.DataFrame:
         if self.origin is None:
@@ -196,4 +198,6 @@ def _groups(frame: pd.DataFrame) -> tuple[Array, tuple[str, ...]]:
     if frame.shape[1] != 1:
         raise InputError('`kind="groups"` takes one column. Combine several into one categorical column first.')
     codes, levels = pd.factorize(frame.iloc[:, 0], sort=True)
-    return (codes[:, None] == np.arange(len(levels))).astype(float), tuple(f"{frame.columns[0]}={level}" for level in levels)
+    return (codes[:, None] == np.arange(len(levels))).astype(float), tuple(
+        f"{frame.columns[0]}={level}" for level in levels
+    )

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 KINDS = {
     "direct effect by treatment": "the instrument's direct effect differs by this much per unit of treatment",
-    "instrument by confounder": "covariance, given X, of the instrument's effect on uptake with the confounder's on the outcome",
+    "instrument by confounder": "covariance, given X, of the instrument's effect on uptake with the "
+    "confounder's on the outcome",
     "uptake by effect": "covariance, given X, of the confounder's effect on uptake with the treatment effect",
 }
 
@@ -51,7 +52,8 @@ class Sensitivity:
         """Return the table and the tipping points as text."""
         return (
             f"Sensitivity: {self.kind}\n(size: {KINDS[self.kind]})\n\n{self.frame.to_string(index=False)}\n\n"
-            f"The estimate is zero at size {self.tipping_estimate:.4g}; the {self.level:.0%} interval first contains zero "
+            f"The estimate is zero at size {self.tipping_estimate:.4g}; the {self.level:.0%} interval first "
+            f"contains zero "
             f"at size {self.tipping_interval:.4g}."
         )
 

@@ -12,7 +12,7 @@ from causalif._errors import InputError
 from causalif.datasets import simulate_multilevel_iv
 from causalif.engine.problem import Plan
 from causalif.estimands.invalid_iv import Roles
-from causalif.estimands.multilevel_iv import LevelRoles
+from causalif.estimands.multilevel_targets import LevelRoles
 from causalif.estimators.invalid_iv import diagnostics, multilevel
 from causalif.estimators.invalid_iv.multilevel import ALONG, AVERAGE, LevelVariances
 from causalif.estimators.invalid_iv.robust import robust_set

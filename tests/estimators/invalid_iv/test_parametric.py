@@ -22,7 +22,7 @@ from causalif._errors import (
     WeakIdentificationWarning,
 )
 from causalif.datasets import load_401k
-from causalif.engine.mestimation import m_influence
+from causalif.engine.parametric.mestimation import m_influence
 from causalif.estimators.invalid_iv.parametric import default_formulas, fit_parametric
 
 RIGHT = {

@@ -16,11 +16,10 @@ from causalif.engine.estimand import FiniteLaw
 from causalif.engine.folds import Folds
 from causalif.engine.problem import Plan
 from causalif.estimands.invalid_iv import InvalidIVEffect, Roles
+from causalif.estimands.selective_iv import BlockParts, TupleEffect
 from causalif.estimators.invalid_iv import debiased, selective
 from causalif.estimators.invalid_iv.selective import (
-    BlockParts,
     Splits,
-    TupleEffect,
     perturbation_risk,
     plain,
     read_candidates,
@@ -28,6 +27,7 @@ from causalif.estimators.invalid_iv.selective import (
     score_noise,
     select,
 )
+from causalif.estimators.invalid_iv.selective.selection import first_least
 from causalif.table import Table, read_table
 from causalif.testing import check_estimand
 from causalif.testing.derivative import saturated, spoil
@@ -149,9 +149,9 @@ def test_noise_is_the_variance_of_each_difference_of_means(clustered):
 def test_ties_go_to_the_candidate_listed_first():
     psi = np.ones((2, 2, 2, 2))
     psi[:, :, :, 1] += 1e-14 * np.arange(8).reshape(2, 2, 2)
-    assert selective._first_least(Splits(psi).risks("mixed-minimax")[2]) == 0
-    assert selective._first_least(np.array([1.0, 0.5, 0.5 * (1 - 1e-13), 0.4999])) == 3
-    assert selective._first_least(np.array([1.0, 0.5, 0.5 * (1 - 1e-13)])) == 1
+    assert first_least(Splits(psi).risks("mixed-minimax")[2]) == 0
+    assert first_least(np.array([1.0, 0.5, 0.5 * (1 - 1e-13), 0.4999])) == 3
+    assert first_least(np.array([1.0, 0.5, 0.5 * (1 - 1e-13)])) == 1
 
 
 # --- the score of one tuple -------------------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ def variance_shift_law(binary, seed):
     return FiniteLaw(points, mass / mass.sum())
 
 
-@pytest.mark.parametrize("own", [(), ("treatment",), ("instrument", "treatment")], ids=str)
+@pytest.mark.parametrize("own", ["", "M", "FM"])
 @pytest.mark.parametrize("is_binary", [True, False])
 def test_tuple_score_is_the_pathwise_derivative(own, is_binary):
     question = InvalidIVEffect(Roles("y", "a", "z", ("x",), is_binary))
@@ -185,7 +185,7 @@ def test_effect_block_alone_suffices_when_it_brings_its_own_first_stages(is_bina
     question = InvalidIVEffect(Roles("y", "a", "z", ("x",), is_binary))
     law = variance_shift_law(is_binary, 8)
     drifts = []
-    for own in (frozenset({"instrument", "treatment"}), frozenset()):
+    for own in (frozenset("FM"), frozenset()):
         estimand = TupleEffect(question, own)
         eta = saturated(estimand, law)
         spoiled = {name: spoil(eta[name], k) for k, name in enumerate(("pi", "mu0", "mu1", "V")) if name in eta}
@@ -394,7 +394,7 @@ def test_candidates_pair_confounding_with_effect_and_bring_first_stages_of_the_s
     assert dict(candidates.blocks["H"]["q/t"])["instrument"] == "q"
     assert dict(candidates.blocks["H"]["r/t"])["instrument"] == "p"
     chosen, own = candidates.chosen(("p", "q/w", "q/s"))
-    assert own == {"instrument", "treatment"}
+    assert own == {"F", "M"}
     assert (chosen["confounding"], chosen["effect"]) == (LINES, learners["effect"]["s"])
     assert chosen["own instrument"] is learners["instrument"]["q"]
     assert candidates.chosen(("q", "q/v", "q/s"))[1] == set()
@@ -402,7 +402,7 @@ def test_candidates_pair_confounding_with_effect_and_bring_first_stages_of_the_s
 
 def test_own_first_stages_are_used_only_by_the_effect_block(continuous):
     question = InvalidIVEffect(CONTINUOUS)
-    specs = TupleEffect(question, frozenset({"treatment"})).nuisances()
+    specs = TupleEffect(question, frozenset("M")).nuisances()
     assert specs["own mu0"].learner == "own treatment"
     assert specs["own V"].needs == ("own mu0", "own mu1")
     assert "own pi" not in specs
@@ -414,7 +414,7 @@ def test_own_first_stages_are_used_only_by_the_effect_block(continuous):
 
 def test_plain_keeps_single_learners():
     assert plain("auto") == "auto"
-    assert plain({"outcome": LINES, "effect": {"a": 1}}) == {"outcome": LINES}
+    assert plain({"outcome": LINES, "effect": {"a": 1}}) == {"outcome": LINES, "effect": "auto"}
 
 
 @pytest.mark.parametrize(

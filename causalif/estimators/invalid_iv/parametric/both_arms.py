@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from causalif._validate import Array
-from causalif.engine.formulas import Basis
-from causalif.engine.index_stack import Channel, ComplexArray, IndexStack, RowFunctions
-from causalif.engine.mestimation import checked_condition
+from causalif.engine.parametric.formulas import Basis
+from causalif.engine.parametric.index_stack import Channel, ComplexArray, IndexStack, RowFunctions
+from causalif.engine.parametric.mestimation import checked_condition
 from causalif.estimators.invalid_iv.parametric.problem import Problem
 from causalif.estimators.invalid_iv.parametric.report import report
 from causalif.estimators.invalid_iv.parametric.result import ParametricFit, Target

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from causalif._errors import InputError
-from causalif.engine.formulas import quoted
+from causalif.engine.parametric.formulas import quoted
 
 
 def default_formulas(adjust: Sequence[str], instrument: str, *, binary: bool) -> dict[str, str]:

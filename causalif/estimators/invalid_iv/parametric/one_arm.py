@@ -6,8 +6,8 @@ import numpy as np
 
 from causalif._errors import IdentificationWarning
 from causalif._validate import Array
-from causalif.engine.index_stack import ComplexArray, IndexStack, RowFunctions
-from causalif.engine.mestimation import checked_condition
+from causalif.engine.parametric.index_stack import ComplexArray, IndexStack, RowFunctions
+from causalif.engine.parametric.mestimation import checked_condition
 from causalif.estimators.invalid_iv.parametric.problem import Problem
 from causalif.estimators.invalid_iv.parametric.report import report
 from causalif.estimators.invalid_iv.parametric.result import ParametricFit, Target

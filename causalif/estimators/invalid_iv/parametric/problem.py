@@ -12,8 +12,8 @@ import pandas as pd
 
 from causalif._errors import CausalifWarning, DesignWarning, InputError, NotIdentifiedError
 from causalif._validate import Array, in_range, one_of
-from causalif.engine.formulas import Basis, Design
-from causalif.engine.mestimation import relative_weights
+from causalif.engine.parametric.formulas import Basis, Design
+from causalif.engine.parametric.mestimation import relative_weights
 from causalif.estimators.invalid_iv.parametric.formulas import resolved_formulas
 
 Mask = npt.NDArray[np.bool_]

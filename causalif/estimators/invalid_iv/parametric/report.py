@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from causalif._validate import Array
-from causalif.engine.index_stack import IndexStack
-from causalif.engine.mestimation import scaled_std_error
+from causalif.engine.parametric.index_stack import IndexStack
+from causalif.engine.parametric.mestimation import scaled_std_error
 from causalif.estimators.invalid_iv.parametric.problem import Problem
 from causalif.estimators.invalid_iv.parametric.result import ParametricFit, Target
 from causalif.estimators.invalid_iv.parametric.stages import FittedIndex

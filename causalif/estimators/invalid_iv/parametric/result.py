@@ -9,7 +9,7 @@ import pandas as pd
 
 from causalif._errors import CausalifWarning
 from causalif._validate import Array
-from causalif.engine.mestimation import scaled_std_error
+from causalif.engine.parametric.mestimation import scaled_std_error
 
 
 @dataclass(frozen=True, eq=False)

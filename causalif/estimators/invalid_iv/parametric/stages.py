@@ -11,9 +11,9 @@ from scipy.special import expit
 
 from causalif._errors import ConvergenceError, PositivityError
 from causalif._validate import Array
-from causalif.engine.formulas import Basis
-from causalif.engine.index_fit import fit_index, gamma_log_loss, logistic_loss
-from causalif.engine.index_stack import Channel, ComplexArray, RowFunctions
+from causalif.engine.parametric.formulas import Basis
+from causalif.engine.parametric.index_fit import fit_index, gamma_log_loss, logistic_loss
+from causalif.engine.parametric.index_stack import Channel, ComplexArray, RowFunctions
 from causalif.estimators.invalid_iv.parametric.problem import Mask, Problem
 
 Rows = Mapping[str, ComplexArray]

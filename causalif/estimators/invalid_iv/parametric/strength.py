@@ -14,7 +14,7 @@ from causalif._errors import (
     WeakIdentificationWarning,
 )
 from causalif._validate import Array
-from causalif.engine.index_stack import ComplexArray
+from causalif.engine.parametric.index_stack import ComplexArray
 from causalif.estimators.invalid_iv.parametric.problem import Problem
 from causalif.estimators.invalid_iv.parametric.result import Target
 

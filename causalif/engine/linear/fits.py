@@ -11,9 +11,9 @@ from scipy.linalg import lapack
 
 from causalif._errors import InputError
 from causalif._validate import Array
-from causalif.engine._logistic import LogisticSolution, logistic_solutions
-from causalif.engine._moments import Moments, Rows, Spectrum, gram_moments, rows_of, spectra
-from causalif.engine._refine import refined
+from causalif.engine.linear.logistic import LogisticSolution, logistic_solutions
+from causalif.engine.linear.moments import Moments, Rows, Spectrum, gram_moments, rows_of, spectra
+from causalif.engine.linear.refine import refined
 
 SMALLEST_RCOND = 1e-6  # rounding of the normal equations then stays below 1e-9 of the coefficients
 PENALTIES = tuple(float(value) for value in np.logspace(-6, 1, 29))

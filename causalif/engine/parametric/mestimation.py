@@ -1,7 +1,8 @@
 """Stacked M-estimation: influence values of parameters that solve estimating equations, and of functions of them.
 
 Two doors. `m_influence` takes any estimating functions as a callable and differentiates them numerically.
-`causalif.engine.index_stack.IndexStack` is for equations made of design matrices and linear indices, and is exact.
+`causalif.engine.parametric.index_stack.IndexStack` is for equations made of design matrices and linear indices, and
+is exact.
 """
 
 from __future__ import annotations

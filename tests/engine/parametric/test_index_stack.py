@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from causalif._errors import InputError
-from causalif.engine.index_fit import fit_index, logistic_loss
-from causalif.engine.index_stack import Channel, IndexStack
-from causalif.engine.mestimation import m_influence, relative_weights
+from causalif.engine.parametric.index_fit import fit_index, logistic_loss
+from causalif.engine.parametric.index_stack import Channel, IndexStack
+from causalif.engine.parametric.mestimation import m_influence, relative_weights
 
 
 def regression_data(n, seed):

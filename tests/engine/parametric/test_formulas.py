@@ -10,7 +10,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 
 from causalif._errors import InputError
-from causalif.engine.formulas import Basis, Design, FormulaFeatures, quoted
+from causalif.engine.parametric.formulas import Basis, Design, FormulaFeatures, quoted
 
 
 @pytest.fixture

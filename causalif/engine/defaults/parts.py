@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from causalif._errors import InputError, PositivityError
 from causalif._validate import Array
-from causalif.engine._smooth import smooth_log_odds, smooth_mean
+from causalif.engine.defaults.smooth import smooth_log_odds, smooth_mean
 
 
 def as_matrix(X: Any) -> Array:
@@ -23,6 +23,7 @@ def as_matrix(X: Any) -> Array:
 
 
 def as_weights(sample_weight: Any, n: int) -> Array:
+    """Return the weights as numbers, ones where none are given."""
     return np.ones(n) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
 
 

@@ -89,7 +89,7 @@ def _curve(X: Array, column: int, knots: int) -> _Curve | None:
     spread_out = splines.fit_transform(sample[:, None])
     # penalising these coordinates equally is penalising second differences of the spline coefficients
     weights = np.linalg.pinv(np.diff(np.eye(spread_out.shape[1]), n=2, axis=0))
-    curve = spread_out @ weights
+    curve = np.asarray(spread_out @ weights, dtype=np.float64)
     size = float(np.sqrt(curve.var(axis=0).sum()))
     if not size > 0:
         return None

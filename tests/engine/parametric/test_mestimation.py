@@ -7,7 +7,7 @@ import pytest
 import statsmodels.api as sm
 
 from causalif._errors import InputError, NotIdentifiedError
-from causalif.engine.mestimation import central_jacobian, m_influence, relative_weights, scaled_std_error
+from causalif.engine.parametric.mestimation import central_jacobian, m_influence, relative_weights, scaled_std_error
 
 
 def regression_data(n=300, seed=0):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from causalif._validate import Array
-from causalif.engine._moments import Rows, Spectrum
+from causalif.engine.linear.moments import Rows, Spectrum
 
 NEARLY_COLLINEAR = 1e-2  # below this singular value, rounding of the columns can reach the ninth digit
 STEPS = 4
@@ -65,7 +65,7 @@ def _residual(columns: Array, y: Array, theta: Array) -> tuple[Array, Array]:
     return high, low
 
 
-def _add(a: Array, b: Array) -> tuple[Array, Array]:
+def _add(a: Array, b: Array | float) -> tuple[Array, Array]:
     """Return the rounded sum and its rounding error (Knuth)."""
     total = a + b
     part = total - a

@@ -11,7 +11,7 @@ from scipy.linalg import lapack
 
 from causalif._errors import CausalifError, ConvergenceError, InputError, PositivityError
 from causalif._validate import Array
-from causalif.engine._moments import Moments, Rows, Spectrum, gram_moments, named, rows_of, spectra
+from causalif.engine.linear.moments import Moments, Rows, Spectrum, gram_moments, named, rows_of, spectra
 
 NEAR = 0.01  # a step this small (log odds) leaves an error that the folds' own corrections remove
 SAMPLE_FROM = 40_000  # from this many rows on, a first fit on a tenth of them saves full passes

@@ -22,27 +22,14 @@ from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from causalif._errors import InputError
 from causalif._validate import Array
-from causalif.engine._parts import (
+from causalif.engine.defaults.parts import (
     PooledClassifier,
     PooledRegressor,
     SmoothClassifier,
     SmoothRegressor,
     two_classes,
 )
-from causalif.engine._second_stage import LogLinearVariance, ShrunkenRegressor
-
-__all__ = [
-    "LogLinearVariance",
-    "PooledClassifier",
-    "PooledRegressor",
-    "ShrunkenRegressor",
-    "SmoothClassifier",
-    "SmoothRegressor",
-    "StackedClassifier",
-    "StackedRegressor",
-    "default_learner",
-    "default_variance_learner",
-]
+from causalif.engine.defaults.second_stage import LogLinearVariance, ShrunkenRegressor
 
 BOOSTING = {
     "max_iter": 100,

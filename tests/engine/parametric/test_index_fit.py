@@ -7,7 +7,7 @@ import pytest
 import statsmodels.api as sm
 
 from causalif._errors import ConvergenceError
-from causalif.engine.index_fit import fit_index, gamma_log_loss, logistic_loss
+from causalif.engine.parametric.index_fit import fit_index, gamma_log_loss, logistic_loss
 
 
 def test_separation_does_not_converge():

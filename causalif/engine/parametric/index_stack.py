@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from causalif._errors import InputError
 from causalif._validate import Array
-from causalif.engine.mestimation import check_root, solve_scaled
+from causalif.engine.parametric.mestimation import check_root, solve_scaled
 
 _COMPLEX_STEP = 1e-30
 

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from causalif._errors import InputError
 from causalif._validate import Array
-from causalif.engine._parts import as_matrix, as_weights
+from causalif.engine.defaults.parts import as_matrix, as_weights
 from causalif.engine.linear import ridge_folds
 
 GENEROUS = tuple(float(value) for value in np.logspace(-4, 3, 36))

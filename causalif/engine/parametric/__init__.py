@@ -1,0 +1,1 @@
+"""Parametric working models: formulas, fits, and the sandwich of stacked estimating equations."""
