@@ -8,13 +8,14 @@ BUILD := hatchling editables
 CHECKERS := ruff mypy pandas-stubs scipy-stubs types-tqdm
 PEERS := DoubleML
 
-.PHONY: help demo test slow lint types wheel core oldest bench clean
+.PHONY: help demo test slow studies lint types wheel core oldest bench clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo   the main job on the 401(k) table: prints the estimates, draws a figure in output/"
 	@echo "make test   the whole test suite, doctests included"
-	@echo "make slow   the long simulation studies"
+	@echo "make slow   the long tests"
+	@echo "make studies the simulation studies of vignettes/coverage.md: hours"
 	@echo "make lint   style (ruff);  make types  annotations (mypy)"
 	@echo "make core   builds the wheel and tests it where no extra is installed"
 	@echo "make oldest the whole suite with the oldest versions that pyproject.toml allows"
@@ -33,6 +34,14 @@ test: .venv-test/stamp
 
 slow: .venv-test/stamp
 	CAUSALIF_EXTRAS=all .venv-test/bin/python -m pytest tests -m slow
+
+studies: export OMP_NUM_THREADS ?= 1
+studies: .venv-test/stamp
+	.venv-test/bin/python tests/coverage/study_invalid_iv.py --design B --draws 200
+	.venv-test/bin/python tests/coverage/study_debiased.py --design C --learners smooth --draws 100
+	.venv-test/bin/python tests/coverage/study_debiased.py --design C --learners auto --draws 100
+	.venv-test/bin/python tests/coverage/study_debiased.py --design weak --draws 1000
+	.venv-test/bin/python tests/coverage/study_selective.py --draws 30
 
 lint: .venv-test/stamp
 	.venv-test/bin/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -343,7 +344,7 @@ def _weights(frame: pd.DataFrame, name: str) -> Array:
             f"`weights` column {name!r} must hold non-negative numbers, not all zero; its least is {values.min():g}."
         )
     relative = values / values.max()  # sums of weights near the largest number would overflow
-    return np.asarray(relative / relative.mean())
+    return np.asarray(relative * (len(relative) / math.fsum(relative)))  # exact, so the same in any order of the rows
 
 
 def _covariates(frame: pd.DataFrame, adjust: tuple[str, ...]) -> tuple[Array, tuple[str, ...], tuple[str, ...]]:

@@ -237,7 +237,7 @@ def test_another_process_with_another_hash_seed_gives_the_same_digits() -> None:
 def test_fits_warn_alike_in_every_process(pools: list[int | None]) -> None:
     """Warnings about the result are raised once, in the process that asked."""
     with pytest.warns(CausalifWarning) as alone:
-        ate(learners="linear", clip=0.2, n_jobs=1).fit(confounded())
+        ate(learners="linear", clip=0.25, n_jobs=1).fit(confounded())
     with pytest.warns(CausalifWarning) as pooled:
-        ate(learners="linear", clip=0.2, n_jobs=2).fit(confounded())
+        ate(learners="linear", clip=0.25, n_jobs=2).fit(confounded())
     assert [str(w.message) for w in alone] == [str(w.message) for w in pooled]

@@ -208,7 +208,8 @@ def _fit_at_once(
     """Fit the nuisances of the fast linear path for all folds together."""
     shared: list[dict[int, Predictor]] = [{} for _ in slices]
     seconds = {}
-    for number, node in enumerate(problem.nodes):
+    for number in problem.learned:
+        node = problem.nodes[number]
         if node.needs or not hasattr(problem.learners[number], "fit_folds"):
             continue
         start = time.perf_counter()
@@ -257,14 +258,15 @@ def _nuisance_frame(problem: Problem, repeats: Sequence[_Repeat], index: pd.Inde
 def _fit_report(problem: Problem, repeat: _Repeat, table: Table) -> pd.DataFrame:
     """Return one line per nuisance."""
     lines: dict[str, list[Any]] = {name: [] for name in ("target", "learner", "seconds", "clipped", "skill")}
-    for number, node in enumerate(problem.nodes):
-        learner, target = problem.learners[number], node.spec.target
-        lines["target"].append(target if isinstance(target, str) else type(target).__name__)
+    for number in problem.learned:
+        spec, learner = problem.nodes[number].spec, problem.learners[number]
+        named = spec if spec.target is None else spec.target
+        lines["target"].append(named if isinstance(named, str) else type(named).__name__)
         lines["learner"].append(type(getattr(learner, "estimator", learner)).__name__)
         lines["seconds"].append(repeat.seconds.get(number, 0.0))
         lines["clipped"].append(repeat.clipped.get(number, 0))
         lines["skill"].append(_skill(problem, number, repeat, table))
-    names = [problem.name(number) for number in range(len(problem.nodes))]
+    names = [problem.name(number) for number in problem.learned]
     columns = {name: np.array(values, dtype=object if name in _TEXT else float) for name, values in lines.items()}
     return pd.DataFrame(columns, index=pd.Index(np.array(names, dtype=object), name="nuisance"))
 

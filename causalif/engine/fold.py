@@ -15,7 +15,16 @@ from causalif._errors import CausalifError, LearnerError
 from causalif._validate import Array
 from causalif.engine.folds import Folds, split
 from causalif.engine.learners import Predictor
-from causalif.engine.nuisance import Nuisances, NuisanceSpec, Predict, selected, targets
+from causalif.engine.nuisance import (
+    DensityRatio,
+    Held,
+    Marginal,
+    Nuisances,
+    NuisanceSpec,
+    Predict,
+    selected,
+    targets,
+)
 from causalif.engine.problem import Names, Problem
 from causalif.table import Table
 
@@ -57,11 +66,17 @@ class FoldTask:
         """Return the result of this fold; ``ordered`` holds all rows, sorted by fold."""
         problem, part = self.problem, self.slices[self.fold]
         predictors, seconds = dict(self.shared), {}
-        if len(predictors) < len(problem.nodes):
+        rows = ordered.take(part)
+        training = rows
+        if len(predictors) < len(problem.learned) or any(_holds_training(node.spec) for node in problem.nodes):
             training = ordered if len(self.slices) == 1 else ordered.take(_outside(part, len(ordered)))
             seconds = self._fit_rest(training, predictors)
-        fitted = [FittedNuisance(node.spec, predictors[number]) for number, node in enumerate(problem.nodes)]
-        rows = ordered.take(part)
+        fitted: list[FittedNuisance | Held] = [
+            Held.of(node.spec, training if _holds_training(node.spec) else rows)
+            if isinstance(node.spec, Marginal)
+            else FittedNuisance(node.spec, predictors[number])
+            for number, node in enumerate(problem.nodes)
+        ]
         at_rows = Evaluated(fitted, rows)
         phi, derived = [], {}
         for estimand, names in zip(problem.estimands, problem.names, strict=True):
@@ -80,7 +95,8 @@ class FoldTask:
             training, inner_slices = self._inner_split(training)
         inner: dict[int, Predict] = {}
         seconds = {}
-        for number, node in enumerate(problem.nodes):
+        for number in problem.learned:
+            node = problem.nodes[number]
             start = time.perf_counter()
             target, weights = targets(node.spec, training, {name: inner[need] for name, need in node.needs})
             fit = Fitting(problem, number, training, target, weights, (self.repeat + 1, self.fold + 1))
@@ -113,6 +129,9 @@ class Fitting:
     def on(self, slices: Sequence[slice]) -> list[Predictor]:
         """Return one predictor per slice, fitted outside it; on all rows if the one slice is everything."""
         spec, learner = self.problem.nodes[self.number].spec, self.problem.learners[self.number]
+        if isinstance(spec, DensityRatio):
+            with _naming(self):
+                return [self._ratio(spec, learner, slices, number) for number in range(len(slices))]
         X, target, weights = self.table.matrix(spec.given), self.target, self.weights
         rows = selected(spec, self.table)
         if rows is not None:
@@ -129,10 +148,19 @@ class Fitting:
     ) -> Predictor:
         part, names = slices[number], self.problem.nodes[self.number].spec.given
         keep: Any = slice(None) if part == slice(0, len(y)) else _outside(part, len(y))
-        key = (self.number, *self.place, len(slices), number)
-        seed = int(np.random.SeedSequence(self.problem.plan.seed, spawn_key=key).generate_state(1)[0] % 2**31)
+        seed = self._seed(slices, number)
         predictor: Predictor = learner.fit(X[keep], names, y[keep], None if w is None else w[keep], seed)
         return predictor
+
+    def _ratio(self, spec: DensityRatio, learner: Any, slices: Sequence[slice], number: int) -> Predictor:
+        part, n = slices[number], len(self.table)
+        table = self.table if part == slice(0, n) else self.table.take(_outside(part, n))
+        predictor: Predictor = learner.fit(spec, table, self._seed(slices, number))
+        return predictor
+
+    def _seed(self, slices: Sequence[slice], number: int) -> int:
+        key = (self.number, *self.place, len(slices), number)
+        return int(np.random.SeedSequence(self.problem.plan.seed, spawn_key=key).generate_state(1)[0] % 2**31)
 
 
 class _Naming:
@@ -200,7 +228,7 @@ class Stitched:
 class Evaluated:
     """Fitted nuisances at the rows of one fold: each is predicted once and its clipped rows are counted."""
 
-    fitted: Sequence[FittedNuisance]
+    fitted: Sequence[FittedNuisance | Held]
     rows: Table
     used: dict[int, Array] = field(default_factory=dict)
     clipped: dict[int, int] = field(default_factory=dict)
@@ -212,7 +240,7 @@ class Evaluated:
     def at(self, number: int, rows: Table) -> Array:
         """Return the prediction of one nuisance, remembered for the fold's own rows."""
         fitted = self.fitted[number]
-        if rows is not self.rows:
+        if rows is not self.rows or isinstance(fitted, Held):
             return fitted(rows)
         if number not in self.used:
             raw = fitted.raw(rows)
@@ -228,6 +256,9 @@ class _Named(Mapping[str, Predict]):
 
     def __getitem__(self, name: str) -> Callable[[Table], Array]:
         number = self.names[name]
+        held = self.evaluated.fitted[number]
+        if isinstance(held, Held):
+            return held
         return lambda rows: self.evaluated.at(number, rows)
 
     def __iter__(self) -> Iterator[str]:
@@ -251,6 +282,10 @@ def as_slices(folds: Folds) -> list[slice]:
     """Return the folds as slices of the rows sorted by fold."""
     starts = np.concatenate([[0], np.cumsum(np.bincount(folds.ids, minlength=folds.k))])
     return [slice(int(a), int(b)) for a, b in pairwise(starts)]
+
+
+def _holds_training(spec: NuisanceSpec) -> bool:
+    return isinstance(spec, Marginal) and spec.part == "training"
 
 
 def _outside(part: slice, n: int) -> npt.NDArray[np.intp]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -93,11 +93,122 @@ class Probability:
     needs = ()
 
 
-NuisanceSpec: TypeAlias = Mean | Probability
+@dataclass(frozen=True)
+class DensityRatio:
+    """The ratio p(first | where) p(second) / p(first, second): a product of marginals over the joint law.
+
+    Estimated by telling observed rows from rows in which the two blocks were dealt independently of each other.
+
+    Parameters
+    ----------
+    first, second : tuple of str
+        The two blocks of columns; each is dealt as a whole.
+    where : tuple of (str, float)
+        Conditions on the rows that the first block is drawn from.
+    permutations : int
+        How many times the second block is dealt anew.
+    learner : str
+        Key under which a user chooses the classifier, which must contain interactions of the two blocks.
+    bounds : (float, float)
+        Ratios outside are clipped; the clipped rows are counted and reported.
+    """
+
+    first: tuple[str, ...]
+    second: tuple[str, ...]
+    where: Where = ()
+    permutations: int = 4
+    learner: str = "density_ratio"
+    bounds: tuple[float, float] | None = None
+    kind = "probability"
+    target = None
+    weight = None
+    needs = ()
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Both blocks."""
+        return self.first + self.second
+
+
+@dataclass(frozen=True)
+class Marginal:
+    """The law of some columns as observed: rows that are held, over which a function can be averaged.
+
+    Parameters
+    ----------
+    columns : tuple of str
+        Whose law it is.
+    where : tuple of (str, float)
+        Conditions on the rows that count.
+    part : {"training", "evaluation"}
+        Which rows are held in cross-fitting. "evaluation", the rows at which the influence function is evaluated, is
+        for influence functions that are U-statistics of these rows.
+    """
+
+    columns: tuple[str, ...]
+    where: Where = ()
+    part: Literal["training", "evaluation"] = "training"
+    learner = "marginal"
+    kind = "marginal"
+    target = None
+    weight = None
+    bounds = None
+    needs = ()
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The columns."""
+        return self.columns
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """The rows behind a `Marginal`, with probabilities that add up to one.
+
+    Parameters
+    ----------
+    columns : tuple of str
+        Whose law it is.
+    rows : Table
+        All rows of the part; those that do not count have probability zero.
+    probabilities : ndarray of shape (m,)
+        Mass of every row.
+    """
+
+    columns: tuple[str, ...]
+    rows: Table
+    probabilities: Array
+
+    @classmethod
+    def of(cls, spec: Marginal, rows: Table, masses: Array | None = None) -> Held:
+        """Hold some rows; their masses are by default the sampling weights."""
+        if masses is None:
+            masses = np.ones(len(rows)) if rows.weights is None else rows.weights
+        counted = selected(spec, rows)
+        masses = masses if counted is None else masses * counted
+        return cls(spec.columns, rows, masses / masses.sum())
+
+    def __call__(self, rows: Table) -> Array:
+        """Return the mass of each row's own values of the columns, shape (n,)."""
+        masses: dict[tuple[float, ...], float] = {}
+        for key, mass in zip(self.rows.matrix(self.columns).tolist(), self.probabilities.tolist(), strict=True):
+            masses[tuple(key)] = masses.get(tuple(key), 0.0) + mass
+        return np.array([masses.get(tuple(key), 0.0) for key in rows.matrix(self.columns).tolist()], dtype=float)
+
+    def masses(self, levels: int) -> Array:
+        """Return the mass of the codes 0, 1, ... of a single coded column, shape (levels,)."""
+        (column,) = self.columns
+        codes = self.rows[column].astype(np.intp)
+        return np.bincount(codes, weights=self.probabilities, minlength=levels)
+
+
+NuisanceSpec: TypeAlias = Mean | Probability | DensityRatio | Marginal
 
 
 def targets(spec: NuisanceSpec, table: Table, eta: Nuisances) -> tuple[Array, Array | None]:
     """Return the regression target and the weights of a nuisance on training rows."""
+    if spec.target is None:
+        return np.empty(len(table)), table.weights
     target = column_target(spec, table) if isinstance(spec.target, str) else spec.target(table, eta)
     if spec.weight is None:
         return target, table.weights

@@ -8,9 +8,10 @@ from typing import Any, TypeAlias
 
 from causalif._errors import InputError
 from causalif.engine.estimand import Estimand
+from causalif.engine.density_ratio import choose_ratio_learner
 from causalif.engine.folds import Folds
 from causalif.engine.learners import Learners, choose_learner
-from causalif.engine.nuisance import NuisanceSpec
+from causalif.engine.nuisance import DensityRatio, Marginal, NuisanceSpec
 
 Names: TypeAlias = Mapping[str, int]
 
@@ -70,7 +71,7 @@ class Problem:
     nodes : tuple of Node
         The distinct nuisances, each after those that it needs.
     learners : tuple
-        One per node.
+        One per node; None for a marginal law, which is held rather than learned.
     plan : Plan
         How to fit.
     """
@@ -87,7 +88,7 @@ class Problem:
         numbers: dict[Node, int] = {}
         names = tuple(_resolve(estimand, numbers) for estimand in estimands)
         nodes = tuple(numbers)
-        learners = tuple(choose_learner(plan.learners, node.spec) for node in nodes)
+        learners = tuple(_learner(plan.learners, node.spec) for node in nodes)
         return cls(tuple(estimands), names, nodes, learners, plan)
 
     @property
@@ -95,9 +96,20 @@ class Problem:
         """Numbers of the nuisances that others need."""
         return frozenset(number for node in self.nodes for _, number in node.needs)
 
+    @property
+    def learned(self) -> tuple[int, ...]:
+        """Numbers of the nuisances that a learner fits."""
+        return tuple(number for number, node in enumerate(self.nodes) if not isinstance(node.spec, Marginal))
+
     def name(self, number: int) -> str:
         """Return the first name under which an estimand asks for the nuisance."""
         return next(name for mapping in self.names for name, other in mapping.items() if other == number)
+
+
+def _learner(learners: Learners, spec: NuisanceSpec) -> Any:
+    if isinstance(spec, Marginal):
+        return None
+    return choose_ratio_learner(learners, spec) if isinstance(spec, DensityRatio) else choose_learner(learners, spec)
 
 
 def _resolve(estimand: Estimand, numbers: dict[Node, int]) -> Names:

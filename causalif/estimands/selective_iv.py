@@ -7,7 +7,7 @@ Nuisances fall into three blocks: F = {π}, M = {μ, D} and H = {β, ρ, g} with
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -16,7 +16,7 @@ import numpy as np
 from causalif._errors import InputError
 from causalif._validate import Array
 from causalif.engine.estimand import FiniteLaw
-from causalif.engine.nuisance import Nuisances, NuisanceSpec, Predict, PseudoOutcome
+from causalif.engine.nuisance import Mean, Nuisances, NuisanceSpec, Predict, Probability, PseudoOutcome
 from causalif.estimands.invalid_iv import InvalidIVEffect, floored_shift
 from causalif.table import Table
 
@@ -62,7 +62,7 @@ class BlockParts:
         """Return the nuisances of the block, each asking for its candidate."""
         every, learners = self.question.nuisances(), dict(self.member)
         return {
-            name: replace(spec, learner=tag(spec.learner, learners[spec.learner])) if spec.given else spec
+            name: _asking(spec, lambda key: tag(key, learners[key]))
             for name, spec in every.items()
             if name in FIRST_STAGES.get(self.block, every)
         }
@@ -140,7 +140,7 @@ class TupleEffect:
                 continue
             found[name] = spec
             if name in aliases:
-                found[aliases[name]] = replace(moved, learner=_own(spec.learner)) if spec.given else moved
+                found[aliases[name]] = _asking(moved, _own)
         return found
 
     def eif(self, rows: Table, eta: Nuisances) -> Array:
@@ -170,6 +170,12 @@ def _carried(arm: int, eta: Nuisances) -> Predict:
 def _moved(spec: NuisanceSpec, aliases: Mapping[str, str]) -> NuisanceSpec:
     """Let a nuisance of H read those of its own."""
     names = tuple((need, aliases[need]) for need in spec.needs if need in aliases)
-    if not names or isinstance(spec.target, str):
+    if not names or not isinstance(spec, Mean) or isinstance(spec.target, str):
         return spec
-    return replace(spec, target=Renamed(spec.target, names), weight=spec.weight and Renamed(spec.weight, names))
+    weight = None if spec.weight is None else Renamed(spec.weight, names)
+    return replace(spec, target=Renamed(spec.target, names), weight=weight)
+
+
+def _asking(spec: NuisanceSpec, key: Callable[[str], str]) -> NuisanceSpec:
+    """Let a regression ask for its learner under another key; averages have none."""
+    return replace(spec, learner=key(spec.learner)) if isinstance(spec, Mean | Probability) and spec.given else spec

@@ -98,8 +98,9 @@ class ATE:
     Examples
     --------
     >>> import causalif as ci
-    >>> fit = ci.ATE(outcome="nettfa", treatment="e401k", adjust=["inc", "age", "fsize", "marr", "male"],
-    ...              learners="linear").fit(ci.datasets.load_401k())
+    >>> covariates = ["inc", "incsq", "age", "agesq", "fsize", "marr"]
+    >>> fit = ci.ATE(outcome="nettfa", treatment="e401k", adjust=covariates, learners="linear").fit(
+    ...     ci.datasets.load_401k())
     >>> list(fit.params.index)
     ['ATE', 'E[Y(1)]', 'E[Y(0)]']
     >>> bool(6 < fit.params["ATE"] < 11)

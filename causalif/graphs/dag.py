@@ -113,7 +113,7 @@ def read_graph(dag: Any) -> Graph:
         for head in heads:
             parents[head].append(tail)
     graph = Graph(nodes, number, parents, children)
-    _refuse_cycle(graph)
+    refuse_cycle(graph)
     return graph
 
 
@@ -127,8 +127,19 @@ def _not_a_dag(dag: object) -> str:
     return f"`dag` must be a networkx.DiGraph. Got a {kind} instead.{hints.get(kind, '')}"
 
 
-def _refuse_cycle(graph: Graph) -> None:
-    """Raise, with one cycle in the message, unless the nodes can be sorted so that edges point forward."""
+def refuse_cycle(graph: Graph) -> None:
+    """Raise, with one cycle in the message, unless the graph is acyclic."""
+    cycle = find_cycle(graph)
+    if cycle:
+        shown = " -> ".join(str(graph.nodes[v]) for v in cycle)
+        raise InputError(
+            f"`dag` must have no directed cycle. Found {shown}. Remove or turn round one of these edges; a two-way "
+            "arrow that stands for a common cause must name that cause: U -> A; U -> B."
+        )
+
+
+def find_cycle(graph: Graph) -> list[int]:
+    """Return a directed cycle, its first node repeated at the end; empty if the nodes can be sorted."""
     waiting = [len(above) for above in graph.parents]
     ready = [v for v, count in enumerate(waiting) if not count]
     for u in ready:
@@ -136,15 +147,10 @@ def _refuse_cycle(graph: Graph) -> None:
             waiting[v] -= 1
             if not waiting[v]:
                 ready.append(v)
-    if len(ready) < len(graph.nodes):
-        cycle = " -> ".join(str(graph.nodes[v]) for v in _cycle(graph, waiting))
-        raise InputError(
-            f"`dag` must have no directed cycle. Found {cycle}. Remove or turn round one of these edges; a two-way "
-            "arrow that stands for a common cause must name that cause: U -> A; U -> B."
-        )
+    return _cycle_among(graph, waiting) if len(ready) < len(graph.nodes) else []
 
 
-def _cycle(graph: Graph, waiting: list[int]) -> list[int]:
+def _cycle_among(graph: Graph, waiting: list[int]) -> list[int]:
     """Walk up among the nodes that could not be sorted until one comes back."""
     at = next(v for v, count in enumerate(waiting) if count)
     place: dict[int, int] = {}

@@ -11,7 +11,17 @@ import pandas as pd
 
 from causalif._validate import Array
 from causalif.engine.estimand import Estimand, FiniteLaw
-from causalif.engine.nuisance import Nuisances, NuisanceSpec, Predict, Probability, targets
+from causalif.engine.nuisance import (
+    DensityRatio,
+    Held,
+    Marginal,
+    Nuisances,
+    NuisanceSpec,
+    Predict,
+    Probability,
+    Where,
+    targets,
+)
 from causalif.table import Table
 
 STEP = 1e-5
@@ -131,12 +141,27 @@ def saturated(estimand: Estimand, law: FiniteLaw) -> Nuisances:
     rows = law.table(_covariates(estimand))
     eta: dict[str, Predict] = {}
     for name, spec in estimand.nuisances().items():
+        if isinstance(spec, Marginal):
+            eta[name] = Held.of(spec, rows, law.probabilities)
+            continue
+        if isinstance(spec, DensityRatio):
+            eta[name] = _lookup(spec, rows, _exact_ratio(spec, rows, law))
+            continue
         target, weights = targets(spec, rows, eta)
         mass = np.ones(len(rows)) if weights is None else weights
         for column, value in spec.where:
             mass = mass * (rows[column] == value)
         eta[name] = _lookup(spec, rows, law.conditional_mean(target, spec.given, mass))
     return eta
+
+
+def _exact_ratio(spec: DensityRatio, rows: Table, law: FiniteLaw) -> Array:
+    """Return p(first | where) p(second) / p(first, second) at every support point."""
+
+    def mass(columns: tuple[str, ...], where: Where = ()) -> Array:
+        return Held.of(Marginal(columns, where), rows, law.probabilities)(rows)
+
+    return mass(spec.first, spec.where) * mass(spec.second) / mass(spec.given)
 
 
 def _lookup(spec: NuisanceSpec, rows: Table, values: Array) -> Predict:

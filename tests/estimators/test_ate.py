@@ -332,7 +332,7 @@ def test_configuration_is_frozen_and_fitting_does_not_change_it() -> None:
 
 def test_summary_says_what_was_done() -> None:
     frame = confounded().assign(a=lambda d: np.where(d["a"] == 1, "drug", "none"))
-    text = " ".join(str(ate(repeats=2).fit(frame).summary()).split())
+    text = " ".join(str(ate(repeats=2, levels=("drug", "none")).fit(frame).summary()).split())
     for part in ("drug (treated) against none (control)", "E[Y(drug)]", "800", "stratified", "cross-fitted", "linear"):
         assert part in text
 

@@ -88,8 +88,8 @@ def _curve(X: Array, column: int, knots: int) -> _Curve | None:
     splines = SplineTransformer(knots=at[:, None], degree=min(3, len(at) - 1), extrapolation="constant")
     spread_out = splines.fit_transform(sample[:, None])
     # penalising these coordinates equally is penalising second differences of the spline coefficients
-    weights = np.linalg.pinv(np.diff(np.eye(spread_out.shape[1]), n=2, axis=0))
-    curve = np.asarray(spread_out @ weights, dtype=np.float64)
+    weights = np.asarray(np.linalg.pinv(np.diff(np.eye(spread_out.shape[1]), n=2, axis=0)), dtype=np.float64)
+    curve = spread_out @ weights
     size = float(np.sqrt(curve.var(axis=0).sum()))
     if not size > 0:
         return None

@@ -2,6 +2,7 @@
 
 from causalif.engine.linear.fits import (
     OLS,
+    PENALTIES,
     LinearFit,
     Logit,
     Ridge,
@@ -10,4 +11,4 @@ from causalif.engine.linear.fits import (
     ridge_folds,
 )
 
-__all__ = ["OLS", "LinearFit", "Logit", "Ridge", "least_squares_folds", "logistic_folds", "ridge_folds"]
+__all__ = ["OLS", "PENALTIES", "LinearFit", "Logit", "Ridge", "least_squares_folds", "logistic_folds", "ridge_folds"]

@@ -61,10 +61,11 @@ class _Problem:
 def logistic_solutions(rows: Rows, tol: float, max_iter: int) -> list[LogisticSolution]:
     """Fit the complement of every fold."""
     _check_classes(rows)
-    problem, careful = _shared_problem(rows, gram_moments(rows))
+    moments = gram_moments(rows)
+    problem, careful = _shared_problem(rows, moments)
     if problem is None:
         return [_alone(rows, careful(fold), fold, tol, max_iter) for fold in range(rows.folds)]
-    start, pieces, passes = _newton(problem, EVERY, _start(problem, max_iter), NEAR, max_iter)
+    start, pieces, passes = _newton(problem, EVERY, _start(problem, moments[0], max_iter), NEAR, max_iter)
     thetas, polishes, settled = _polish(problem, start, pieces, tol)
     return [
         problem.solution(thetas[fold], passes + int(polishes[fold]))
@@ -136,9 +137,20 @@ def _null(problem: _Problem, fold: int) -> Array:
     return theta
 
 
-def _start(problem: _Problem, max_iter: int) -> Array:
+def _first_step(moment: Moments) -> Array:
+    """Return Newton's first step from the fit without columns, which least squares has gathered already.
+
+    There the weights p(1 - p) are constant, so the step is the least squares slope over p(1 - p).
+    """
+    assert moment.corr is not None  # columns that can be used as they are have correlations that can be trusted
+    slopes = np.linalg.solve(moment.corr, moment.cross) / moment.spread / (moment.mean_y * (1.0 - moment.mean_y))
+    return np.append(np.log(moment.mean_y / (1.0 - moment.mean_y)) - slopes @ moment.mean, slopes)
+
+
+def _start(problem: _Problem, moment: Moments, max_iter: int) -> Array:
     """Return a good first guess for all rows: the fit of every tenth row where there are many."""
-    rows, guess = problem.rows, _null(problem, EVERY)
+    rows = problem.rows
+    guess = _first_step(moment) if problem.transform is None else _null(problem, EVERY)
     if len(rows.y) < SAMPLE_FROM:
         return guess
     weights = None if rows.weights is None else rows.weights[::10]

@@ -46,7 +46,7 @@ def robust_set(parts: Estimate, level: float = 0.95) -> Intervals:
     >>> psi = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 0.1], [0.0, -0.1]])
     >>> strong = Estimate([4.0, 2.0], psi, ("numerator", "denominator"), pd.RangeIndex(4))
     >>> [(round(low, 2), round(high, 2)) for low, high in robust_set(strong)]
-    [(1.65, 2.37)]
+    [(1.65, 2.36)]
     """
     return ratio_set(parts[["numerator", "denominator"]], level)
 

@@ -8,7 +8,8 @@ import pytest
 from scipy import stats
 from scipy.special import expit
 
-from causalif._errors import InputError
+import causalif as ci
+from causalif._errors import IdentificationWarning, InputError
 from causalif.datasets import simulate_multilevel_iv
 from causalif.engine.problem import Plan
 from causalif.estimands.invalid_iv import Roles
@@ -89,7 +90,7 @@ def test_pieces_serve_the_diagnostics(valid):
     assert np.allclose(pieces.nuisances["D"], v.std(axis=1), rtol=1e-12)
     assert (pieces.nuisances["D_used"] >= pieces.nuisances["D"]).all()
     assert diagnostics.judge_strength(parts, pieces.nuisances, False, "raise") == []
-    table = diagnostics.relevance_table(parts, pieces.nuisances, pieces.phi, None)
+    table = diagnostics.relevance_table(parts, pieces, None)
     assert abs(table.loc["effect where not floored", "value"] - parts.params["ATE"]) < parts.std_errors["ATE"]
     assert any(low <= 1 <= high for low, high in robust_set(parts))
     assert "no unmeasured confounding" in diagnostics.test_table(parts).index
@@ -160,16 +161,21 @@ def test_contrasts_are_the_free_directions():
     assert np.allclose((contrasts / omega) @ contrasts.T, np.eye(2), atol=1e-14)
 
 
-def test_dependent_and_many_covariates_are_left_out_of_the_directions():
-    rng = np.random.default_rng(0)
+def test_dependent_covariates_are_left_out_of_the_directions():
     frame = draw(500).data.assign(x3=lambda d: d["x1"] - d["x2"])
-    kept = multilevel._directions(table_of(frame, ("x1", "x2", "x3")))
-    assert len(kept) == 2
-    many = [f"c{k}" for k in range(11)]
-    assert (
-        multilevel._directions(table_of(frame.join(pd.DataFrame(rng.normal(size=(500, 11)), columns=many)), many)) == ()
-    )
+    assert len(multilevel._directions(table_of(frame, ("x1", "x2", "x3")))) == 2
     assert multilevel._directions(table_of(frame, ())) == ()
+
+
+@pytest.mark.parametrize(("count", "tested"), [(10, True), (11, False)])
+def test_many_covariates_leave_out_the_test_along_them_and_say_so(count, tested):
+    more = pd.DataFrame(np.random.default_rng(0).normal(size=(1500, count - 2))).rename(columns="c{}".format)
+    frame = draw(1500).data.join(more)
+    adjust = ["x1", "x2", *more]
+    pieces, _ = fit(frame.assign(double=2 * frame["x1"]), [*adjust, "double"], folds=2)
+    assert (ALONG in pieces.tables["over-identification"].index) == tested
+    said = [note for note in pieces.notes if "along the covariates is not tested: 11 of them" in note]
+    assert len(said) == (not tested)
 
 
 def test_scores_follow_the_variances_only_where_these_differ_clearly():
@@ -204,6 +210,54 @@ def test_unusable_scores_are_refused(scores):
 def test_weights_of_the_levels_are_scaled_to_one_and_said():
     pieces, _ = fit(draw(900).data, omega=(2, 1, 1), folds=2)
     assert any("0: 0.5" in note and "2: 0.25" in note for note in pieces.notes)
+
+
+def question(**options):
+    roles = {"outcome": "y", "treatment": "a", "instrument": "z", "adjust": ["x1", "x2"]}
+    return ci.InvalidIVATE(**roles, learners="linear", **options)
+
+
+def test_end_to_end():
+    result = question().fit(draw().data)
+    assert result.labels == ("ATE",)
+    assert abs(result.params["ATE"] - 1.0) < 4 * result.std_errors["ATE"]
+    assert any(low <= 1 <= high for low, high in result.robust_set())
+    assert {"over-identification", "direct effects", "relevance", "overlap"} <= set(result.diagnostics)
+    found = result.comparators().to_frame().set_index("model")
+    assert list(found.index) == [
+        "OLS",
+        "OLS with the instrument",
+        "2SLS",
+        "Variance-shift weighted",
+        "Invalid-IV ATE",
+    ]
+    assert found.loc["Invalid-IV ATE", "estimate"] == result.params["ATE"]
+    assert abs(found.loc["2SLS", "estimate"] - 1) > 4 * found.loc["2SLS", "std_error"]
+    with pytest.raises(InputError, match=r"needs an instrument with two levels.*over-identification test"):
+        result.sensitivity()
+    text = str(result.summary())
+    assert "3 levels of z, with weights 0: 0.333" in text
+    assert "contradict each other" not in text
+
+
+def test_end_to_end_warns_where_the_levels_contradict_each_other():
+    with pytest.warns(IdentificationWarning, match=r"contradict each other \(over-identification test: p = "):
+        result = question().fit(draw(violation=1.5).data)
+    assert "Warning: The instrument's levels contradict each other" in str(result.summary())
+    assert (result.diagnostics["over-identification"]["p_value"] < 0.01).all()
+
+
+def test_end_to_end_binary_treatment():
+    result = question().fit(binary_frame(20_000, 2))
+    assert abs(result.params["ATE"] - 1.0) < 4 * result.std_errors["ATE"]
+    assert list(result.comparators().to_frame()["model"])[3:5] == ["AIPW", "AIPW with the instrument"]
+    assert "LATE (doubly robust)" not in result.comparators().estimates
+
+
+@pytest.mark.parametrize("method", ["parametric", "selective"])
+def test_other_methods_refuse_more_than_two_levels(method):
+    with pytest.raises(InputError, match=r"two levels; column 'z' has 3.*method=\"debiased\""):
+        question(method=method).fit(draw(600).data)
 
 
 def binomial_band(share: float, draws: int) -> tuple[float, float]:

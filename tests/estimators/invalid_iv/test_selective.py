@@ -451,3 +451,77 @@ def test_clusters_are_kept_whole_and_enter_the_noise(continuous):
     plan = small_plan(CONTINUOUS)
     candidates, question = read_candidates(plan.learners, CONTINUOUS), InvalidIVEffect(CONTINUOUS)
     assert np.isfinite(select(candidates, clustered, plan, question, noise_correct=True).table["risk"]).all()
+
+
+# --- from a data frame ------------------------------------------------------------------------------------------------
+
+ROLES = {"outcome": "y", "treatment": "a", "instrument": "z", "adjust": ["x1", "x2"]}
+NAMED = {
+    "instrument": {"line": LOGIT, "curve": SMALL_B["instrument"]["curve"]},
+    "treatment": "linear",
+    "outcome": "linear",
+    "effect": {"shrunken": ShrunkenRegressor(), "constant": DummyRegressor()},
+}
+
+
+@pytest.fixture(scope="module")
+def simulated():
+    return ci.datasets.simulate_invalid_iv_binary(4_000, random_state=1)
+
+
+@pytest.fixture(scope="module")
+def result(simulated):
+    question = ci.InvalidIVATE(**ROLES, method="selective", learners=NAMED, folds=3, inner_folds=2, n_jobs=1)
+    return question.fit(simulated.data)
+
+
+def test_end_to_end(simulated, result):
+    assert abs(result.params["ATE"] - simulated.truth["ATE"]) < 4 * result.std_errors["ATE"]
+    direct = result.parts["direct effect of instrument"]
+    assert abs(direct.values[0] - simulated.truth["direct effect"]) < 4 * direct.std_errors.iloc[0]
+    risks = result.diagnostics["selection"]
+    assert set(zip(risks["F"], risks["M"], risks["H"], strict=True)) == {
+        (first, "linear", f"linear/{effect}") for first in ("line", "curve") for effect in ("shrunken", "constant")
+    }
+    assert (risks["risk"] >= risks["risk"].iloc[0] * (1 - 1e-9)).all()
+    assert result.diagnostics["selected"].equals(risks.head(5))
+    assert set(result.diagnostics["candidates"]["candidate"]) >= {"instrument: line", "instrument: curve"}
+    assert result.settings["method"] == "selective"
+    text = " ".join(str(result.summary()).split())
+    best = risks.iloc[0]
+    assert f"F (instrument) = {best['F']}, M (treatment) = {best['M']}, H (outcome/effect) = {best['H']};" in text
+    assert any(low <= result.weighted.values[0] <= high for low, high in result.robust_set())
+    assert result.sensitivity(sizes=[0.0]).frame["estimate"].iloc[0] == pytest.approx(result.params["ATE"])
+
+
+def test_end_to_end_comparators_show_what_the_others_miss(simulated, result):
+    found = result.comparators().to_frame().set_index("model")
+    assert found.loc["Invalid-IV ATE", "estimate"] == result.params["ATE"]
+    distance = ((found["estimate"] - simulated.truth["ATE"]) / found["std_error"]).abs()
+    usual = ["OLS", "OLS with the instrument", "2SLS", "AIPW", "AIPW with the instrument", "LATE (doubly robust)"]
+    assert (distance[usual] > 4).all()
+
+
+def test_end_to_end_choice_is_that_of_the_route(simulated, result):
+    """The estimator hands data, learners and splits over unchanged."""
+    table = read(simulated.data)
+    plan = replace(result.plan, learners=NAMED)
+    pieces = selective.estimate(options(), table, plan, BINARY)
+    assert pieces.values[0] == result.params["ATE"]
+    assert pieces.tables["selection"].equals(result.diagnostics["selection"])
+
+
+def test_end_to_end_refusals_are_in_plain_words(simulated, frame_401k):
+    question = ci.InvalidIVATE(**ROLES, method="selective", learners=NAMED, folds=3, inner_folds=2)
+    one_sided = replace(question, outcome="nettfa", treatment="p401k", instrument="e401k", adjust=["inc", "age"])
+    with pytest.raises(InputError, match=r'does not vary among rows with e401k = 0.*Use method="debiased"'):
+        one_sided.fit(frame_401k)
+    with pytest.raises(InputError, match=r"two levels; column 'z' has 3"):
+        question.fit(ci.datasets.simulate_multilevel_iv(600, random_state=0).data)
+    for unusable, sentence in [
+        ({"propensity": {"a": LOGIT, "b": LOGIT}}, r"unknown names \['propensity'\]"),
+        ({"outcome": {"a": 3, "b": LINES}}, "scikit-learn estimator"),
+        ("linear", "one candidate for everything"),
+    ]:
+        with pytest.raises(InputError, match=sentence):
+            replace(question, learners=unusable).fit(simulated.data)

@@ -1,0 +1,134 @@
+"""Density ratios by classification: observed rows against rows whose two blocks were dealt independently."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+
+from causalif._errors import InputError
+from causalif._validate import Array
+from causalif.engine.learners import Learners, Predictor, SklearnLearner, SklearnPredictor, choose_learner
+from causalif.engine.nuisance import DensityRatio, selected
+from causalif.table import Table
+
+# A ratio that never leaves 1 by more than this, between blocks whose correlation is this many standard errors from 0,
+# comes from a classifier that cannot see how the blocks depend on each other.
+FLAT, CORRELATED = 0.01, 6.0
+CERTAIN = 1e-9
+
+
+def quadratic_logistic() -> Pipeline:
+    """Return logistic regression on standardised columns, their squares and products, hardly penalised."""
+    products = PolynomialFeatures(2, include_bias=False)
+    return make_pipeline(StandardScaler(), products, StandardScaler(), LogisticRegression(C=100.0, max_iter=500))
+
+
+@dataclass(frozen=True, eq=False)
+class RatioLearner:
+    """A probabilistic classifier used to estimate a density ratio.
+
+    Parameters
+    ----------
+    classifier : SklearnLearner
+        Tells observed from independently dealt rows.
+    """
+
+    classifier: SklearnLearner
+
+    @property
+    def estimator(self) -> Any:
+        """The classifier, for reports."""
+        return self.classifier.estimator
+
+    def fit(self, spec: DensityRatio, table: Table, seed: int) -> Predictor:
+        """Fit on training rows and return the ratio as a function of the columns ``spec.given``."""
+        X, y, weights = _classes(spec, table, np.random.default_rng(seed))
+        fitted = self.classifier.fit(X, spec.given, y, weights, seed)
+        _require_interactions(fitted, len(spec.given))
+        ratio = Ratio(fitted, float(weights[y == 0].sum() / weights[y == 1].sum()))
+        _require_dependence_seen(ratio, spec, table)
+        return ratio
+
+
+@dataclass(frozen=True, eq=False)
+class Ratio:
+    """A fitted density ratio: odds of the dealt class, times the sizes of the classes."""
+
+    probability: Predictor
+    sizes: float
+
+    def __call__(self, X: Array) -> Array:
+        """Return the ratio at every row, shape (n,)."""
+        p = np.clip(self.probability(X), 0.0, 1.0 - CERTAIN)
+        return np.asarray(self.sizes * p / (1.0 - p))
+
+
+def choose_ratio_learner(learners: Learners, spec: DensityRatio) -> RatioLearner:
+    """Return the learner of a ratio: the default classifier, a quadratic logistic regression for "linear", or a user's."""
+    chosen = learners.get(spec.learner, "auto") if isinstance(learners, Mapping) else learners
+    if isinstance(chosen, str) and chosen == "linear":
+        return RatioLearner(SklearnLearner(quadratic_logistic(), "probability"))
+    if hasattr(chosen, "fit_folds"):
+        raise InputError(
+            f"The learner for {spec.learner!r} must contain interactions; {chosen!r} is linear in the columns and would "
+            'return the ratio 1 everywhere. Leave it at "auto", or pass a classifier with products of columns.'
+        )
+    learner: SklearnLearner = choose_learner(learners, spec)
+    return RatioLearner(learner)
+
+
+def _classes(spec: DensityRatio, table: Table, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+    """Stack observed rows (class 0) on independently dealt ones (class 1), each class with its weights."""
+    first, second = table.matrix(spec.first), table.matrix(spec.second)
+    n, rounds = len(table), spec.permutations
+    sampled = np.ones(n) if table.weights is None else table.weights
+    counted = selected(spec, table)
+    pool = np.arange(n) if counted is None else np.flatnonzero(counted)
+    left = np.tile(pool, -(-n * rounds // len(pool)))[: n * rounds]
+    if counted is not None:
+        left = rng.permuted(left)
+    right = np.concatenate([rng.permutation(n) for _ in range(rounds)])
+    X = np.vstack([np.hstack([first, second]), np.hstack([first[left], second[right]])])
+    y = np.repeat([0.0, 1.0], [n, n * rounds])
+    return X, y, np.concatenate([sampled, sampled[left] * sampled[right]])
+
+
+def _require_interactions(fitted: Predictor, columns: int) -> None:
+    """Refuse a classifier that is linear in the columns: dealing keeps every mean, so all its slopes are zero."""
+    model = fitted.model if isinstance(fitted, SklearnPredictor) else None
+    last = model.steps[-1][1] if isinstance(model, Pipeline) else model
+    slopes = getattr(last, "coef_", None)
+    if slopes is not None and np.shape(slopes)[-1] == columns:
+        raise InputError(
+            f"the classifier {last!r} is linear in the columns and returns the ratio 1 whatever the data are. Use one "
+            "with interactions of mediators and covariates: gradient boosting, a forest, or products of columns"
+        )
+
+
+def _require_dependence_seen(ratio: Ratio, spec: DensityRatio, table: Table) -> None:
+    """Refuse a ratio that is 1 everywhere although the two blocks are plainly correlated."""
+    some: Any = slice(0, 2000)
+    values = ratio(table.matrix(spec.given)[some])
+    if spec.where or not spec.second or np.abs(values - 1.0).max() > FLAT:
+        return
+    strongest = _strongest_correlation(table.matrix(spec.first), table.matrix(spec.second))
+    if strongest * np.sqrt(len(table)) > CORRELATED:
+        raise InputError(
+            f"the classifier found the ratio 1 everywhere, but mediators and covariates are correlated ({strongest:.2f}). "
+            "It cannot represent how they depend on each other: use a classifier with interactions between columns"
+        )
+
+
+def _strongest_correlation(first: Array, second: Array) -> float:
+    def standardised(values: Array) -> npt.NDArray[np.float64]:
+        spread = values.std(axis=0)
+        return (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+
+    return float(np.abs(standardised(first).T @ standardised(second)).max() / len(first))

@@ -1,0 +1,226 @@
+"""Partially directed graphs: every DAG that agrees with the edges known so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from causalif._errors import InputError
+from causalif.graphs.dag import Graph, Ids, Node, find_cycle, refuse_cycle
+
+
+@dataclass(frozen=True, init=False)
+class PDAG:
+    """A CPDAG or MPDAG: the DAGs with these adjacencies, these arrows, and no further unshielded collider.
+
+    Parameters
+    ----------
+    directed : iterable of (tail, head)
+        Edges whose direction is known.
+    undirected : iterable of (node, node)
+        Edges whose direction is not.
+    nodes : iterable of nodes, default ()
+        All nodes, for the order and for those without an edge; nodes of the edges need not be repeated.
+
+    Raises
+    ------
+    InputError
+        If an edge is listed both ways or twice in different roles, or joins a node with itself.
+
+    Notes
+    -----
+    :func:`adjustment_sets` first draws the conclusions of Meek's rules, so the graph need not be maximally oriented.
+    The object can be compared and hashed.
+
+    References
+    ----------
+    Meek (1995), UAI.
+
+    Examples
+    --------
+    >>> PDAG(directed=[("A", "Y")], undirected=[("C", "A")]).nodes
+    ('C', 'A', 'Y')
+    """
+
+    directed: frozenset[tuple[Node, Node]]
+    undirected: frozenset[frozenset[Node]]
+    nodes: tuple[Node, ...] = field(compare=False)
+
+    def __init__(
+        self,
+        directed: Iterable[tuple[Node, Node]] = (),
+        undirected: Iterable[Iterable[Node]] = (),
+        nodes: Iterable[Node] = (),
+    ) -> None:
+        lines = [tuple(edge) for edge in undirected]
+        arrows = [tuple(edge) for edge in directed]
+        for edge in lines + arrows:
+            if len(set(edge)) != 2 or len(edge) != 2:
+                raise InputError(f"Every edge of a PDAG must join two different nodes. Got {edge!r}.")
+        order = dict.fromkeys([*nodes, *(node for edge in lines + arrows for node in edge)])
+        object.__setattr__(self, "directed", frozenset(arrows))
+        object.__setattr__(self, "undirected", frozenset(map(frozenset, lines)))
+        object.__setattr__(self, "nodes", tuple(order))
+        both = [edge for edge in self.directed if edge[::-1] in self.directed or frozenset(edge) in self.undirected]
+        if both:
+            raise InputError(f"Two nodes of a PDAG share one edge at most. {both[0]!r} is listed in two ways.")
+
+
+@dataclass(frozen=True, eq=False)
+class Partial:
+    """A maximally oriented PDAG on numbers: parents, children and undirected neighbours of every node."""
+
+    graph: Graph
+    parents: list[set[int]]
+    children: list[set[int]]
+    lines: list[set[int]]
+
+    def adjacent(self, u: int, v: int) -> bool:
+        """Tell whether an edge of any kind joins two nodes."""
+        return v in self.parents[u] or v in self.children[u] or v in self.lines[u]
+
+    def orient(self, u: int, v: int) -> None:
+        """Turn an undirected edge into u -> v."""
+        self.lines[u].discard(v)
+        self.lines[v].discard(u)
+        self.children[u].add(v)
+        self.parents[v].add(u)
+
+    def possibly_reached(self, starts: Iterable[int], blocked: Ids) -> set[int]:
+        """Possible descendants of ``starts`` by unshielded paths that never enter ``blocked``; starts included.
+
+        An unshielded path is possibly causal exactly when none of its edges points backward, and every possibly causal
+        path has an unshielded one among its nodes (Perkovic, Kalisch and Maathuis 2017, Lemmas 3.5 and 3.6).
+        """
+        starts = set(starts) - blocked
+        seen = {(-1, v) for v in starts}
+        stack = list(seen)
+        while stack:
+            before, at = stack.pop()
+            for v in self.children[at] | self.lines[at]:
+                if v in blocked or (at, v) in seen or v == before or (before >= 0 and self.adjacent(before, v)):
+                    continue
+                seen.add((at, v))
+                stack.append((at, v))
+        return {v for _, v in seen}
+
+    def doubtful_path(self, treatment: Ids, outcome: int) -> list[int] | None:
+        """A proper possibly causal path that starts with an undirected edge, if there is one."""
+        queue = [(x, v) for x in treatment for v in self.lines[x] if v not in treatment]
+        origin: dict[tuple[int, int], tuple[int, int] | None] = dict.fromkeys(queue)
+        for state in queue:
+            before, at = state
+            if at == outcome:
+                return _walk_back(origin, state)
+            for v in self.children[at] | self.lines[at]:
+                if v not in treatment and (at, v) not in origin and not self.adjacent(before, v) and v != before:
+                    origin[at, v] = state
+                    queue.append((at, v))
+        return None
+
+    def extension(self) -> Graph:
+        """One DAG of the class: orient an undirected edge, draw the conclusions, and go on."""
+        work = Partial(self.graph, *([set(near) for near in side] for side in (self.parents, self.children, self.lines)))
+        for u in range(len(work.lines)):
+            while work.lines[u]:
+                work.orient(u, min(work.lines[u]))
+                close(work)
+        return _arrows(work)
+
+    def show(self, path: list[int]) -> str:
+        """Write a path with its edges, as in ``A -- V -> Y``."""
+        text = str(self.graph.nodes[path[0]])
+        for u, v in zip(path, path[1:], strict=False):
+            edge = "--" if v in self.lines[u] else "->" if v in self.children[u] else "<-"
+            text += f" {edge} {self.graph.nodes[v]}"
+        return text
+
+
+def _walk_back(origin: dict[tuple[int, int], tuple[int, int] | None], last: tuple[int, int]) -> list[int]:
+    path, state = [], last
+    while True:
+        path.append(state[1])
+        previous = origin[state]
+        if previous is None:
+            return [state[0], *path[::-1]]
+        state = previous
+
+
+def read_pdag(pdag: PDAG) -> Partial:
+    """Number a PDAG and orient what Meek's rules imply, refusing one that no DAG agrees with."""
+    number = {node: i for i, node in enumerate(pdag.nodes)}
+    size = len(number)
+    partial = Partial(
+        Graph(list(pdag.nodes), number, [[] for _ in number], [[] for _ in number]),
+        *([set() for _ in range(size)] for _ in range(3)),
+    )
+    for tail, head in pdag.directed:
+        partial.parents[number[head]].add(number[tail])
+        partial.children[number[tail]].add(number[head])
+    for u, v in (tuple(number[node] for node in edge) for edge in pdag.undirected):
+        partial.lines[u].add(v)
+        partial.lines[v].add(u)
+    refuse_cycle(_arrows(partial))
+    before = _colliders(partial)
+    close(partial)
+    extension = partial.extension()
+    if find_cycle(extension) or _colliders(_as_partial(extension)) != before:
+        raise InputError(
+            "No DAG agrees with this PDAG: orienting its undirected edges always makes a cycle or a new unshielded "
+            "collider. Check the edges."
+        )
+    return partial
+
+
+def _arrows(partial: Partial) -> Graph:
+    nodes, number = partial.graph.nodes, partial.graph.number
+    return Graph(nodes, number, [sorted(s) for s in partial.parents], [sorted(s) for s in partial.children])
+
+
+def _as_partial(graph: Graph) -> Partial:
+    lines: list[set[int]] = [set() for _ in graph.nodes]
+    return Partial(graph, [set(p) for p in graph.parents], [set(c) for c in graph.children], lines)
+
+
+def _colliders(partial: Partial) -> set[tuple[int, int, int]]:
+    """Unshielded colliders a -> v <- b, a < b."""
+    return {
+        (a, v, b)
+        for v, above in enumerate(partial.parents)
+        for a in above
+        for b in above
+        if a < b and not partial.adjacent(a, b)
+    }
+
+
+def close(partial: Partial) -> None:
+    """Orient edges by Meek's four rules until none applies."""
+    changed = True
+    while changed:
+        changed = False
+        for u, v in list(_undirected(partial)):
+            for tail, head in ((u, v), (v, u)):
+                if head in partial.lines[tail] and _implied(partial, tail, head):
+                    partial.orient(tail, head)
+                    changed = True
+
+
+def _undirected(partial: Partial) -> Iterator[tuple[int, int]]:
+    return ((u, v) for u, near in enumerate(partial.lines) for v in sorted(near) if u < v)
+
+
+def _implied(partial: Partial, tail: int, head: int) -> bool:
+    """Tell whether one of Meek's rules 1 to 4 orients tail -> head."""
+    parents, children, lines = partial.parents, partial.children, partial.lines
+    if any(not partial.adjacent(w, head) for w in parents[tail]):  # w -> tail -- head
+        return True
+    if children[tail] & parents[head]:  # tail -> w -> head
+        return True
+    sides = sorted(lines[tail] & parents[head])  # tail -- w -> head, twice, the two w not adjacent
+    if any(not partial.adjacent(w, z) for i, w in enumerate(sides) for z in sides[i + 1 :]):
+        return True
+    return any(  # tail -- w -> z -> head, tail adjacent to z, w and head not adjacent
+        partial.adjacent(tail, z) and not partial.adjacent(w, head)
+        for z in parents[head]
+        for w in parents[z] & lines[tail]
+    )
