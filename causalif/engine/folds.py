@@ -35,6 +35,11 @@ class Folds:
         """Number of folds."""
         return int(self.ids.max()) + 1
 
+    def order(self, visit: FoldIds) -> FoldIds:
+        """Return the positions that sort the rows ``visit`` by fold, in the order of the visit within each."""
+        narrow = self.ids[visit].astype(np.int16 if self.k < 2**15 else np.intp)  # short integers are sorted by radix
+        return np.argsort(narrow, kind="stable")
+
     def __str__(self) -> str:
         """Return one line such as ``5 folds of 1,855 rows, stratified``."""
         if self.k == 1:

@@ -196,9 +196,11 @@ class DirectMean:
     def with_curve(self, rows: Table, eta: Nuisances) -> tuple[Array, Array]:
         """Return φ, shape (n,), and those of E[Y(a, m)] at every cell m, shape (n, L); L = 0 without cells."""
         mu = eta[self._mu](rows)
-        residual = (rows[self.treatment] == self.level) * (rows[self.outcome] - mu)
+        inside = rows[self.treatment] == self.level
         if not self.mediators:
-            return mu + residual / self._propensity(rows, eta), np.empty((len(rows), 0))
+            phi = mu + inside / self._propensity(rows, eta) * (rows[self.outcome] - mu)
+            return phi, np.empty((len(rows), 0))
+        residual = inside * (rows[self.outcome] - mu)
         weighted = self.weight(rows, eta)[0] * residual
         if self.cells is None:
             return weighted + self._regression_part(rows, eta, of_pairs(eta[self._mu], rows, *_laws(eta))), np.empty(
@@ -328,9 +330,13 @@ class DirectEffect:
     @property
     def labels(self) -> tuple[str, ...]:
         """The effect, its two means, the curve."""
-        cells = self.treated.cells
-        curve = () if cells is None or not self.treated.mediators else tuple(f"CDE({label})" for label in cells.labels)
+        curve = tuple(f"CDE({label})" for label in self._curve.labels) if self._curve else ()
         return ("WCDE", *self.treated.labels, *self.control.labels, *curve)
+
+    @property
+    def _curve(self) -> Cells | None:
+        """The cells at which the effect is asked for: none where the user fixed the law."""
+        return self.treated.cells if self.treated.mediators and self.treated.law.given is None else None
 
     @property
     def robustness(self) -> tuple[frozenset[str], ...]:
@@ -344,7 +350,8 @@ class DirectEffect:
     def eif(self, rows: Table, eta: Nuisances) -> Array:
         """Return φ for every row, shape (n, 3 + L)."""
         (one, curve), (other, other_curve) = self.treated.with_curve(rows, eta), self.control.with_curve(rows, eta)
-        return np.column_stack([one - other, one, other, curve - other_curve])
+        effects = np.column_stack([one - other, one, other])
+        return effects if self._curve is None else np.hstack([effects, curve - other_curve])
 
     def derived(self, rows: Table, eta: Nuisances) -> dict[str, Array]:
         """Return the weights that were used, zero outside their arm, and which of them were capped."""
@@ -361,8 +368,8 @@ class DirectEffect:
         return np.array([one - other, one, other, *self._plug_in_curve(law)])
 
     def _plug_in_curve(self, law: FiniteLaw) -> list[float]:
-        cells = self.treated.cells
-        if cells is None or not self.treated.mediators:
+        cells = self._curve
+        if cells is None:
             return []
         fixed = [MediatorLaw(given=tuple(float(m == n) for n in range(len(cells)))) for m in range(len(cells))]
         return [

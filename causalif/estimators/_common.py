@@ -161,14 +161,15 @@ def _known_splits(table: Table, plan: Plan) -> list[npt.NDArray[np.intp]]:
     return [_folds_of(table, plan, number, visit).ids for number in range(plan.repeats)]
 
 
-def require_overlap(described: str, probability: Array, inside: Rows) -> None:
+def require_overlap(described: str, probability: Array, inside: Rows, both: bool = True) -> None:
     """Raise if the fitted probability tells a group from the other rows almost without error.
 
-    Clipping shows that only where a learner is bold enough to predict 0 and 1; ranks show it for every learner.
+    Clipping shows that only where a learner is bold enough to predict 0 and 1; ranks show it for every learner. With
+    ``both`` false only the group itself needs counterparts, as in effects among the treated.
     """
-    alike = float(np.mean(probability[inside] <= np.quantile(probability[~inside], 0.99)))
-    others_alike = float(np.mean(probability[~inside] >= np.quantile(probability[inside], 0.01)))
-    if min(alike, others_alike) < COMMON_SHARE:
+    among, others = probability[inside], probability[~inside]
+    alike, others_alike = float(np.mean(among <= -_outer(-others))), float(np.mean(others >= _outer(among)))
+    if (min(alike, others_alike) if both else alike) < COMMON_SHARE:
         raise PositivityError(
             f"Only {alike:.0%} of the rows with {described} have a fitted probability of it that also occurs among the "
             f"other rows, and {others_alike:.0%} the other way round: the covariates tell the groups apart, so the "
@@ -177,10 +178,18 @@ def require_overlap(described: str, probability: Array, inside: Rows) -> None:
         )
 
 
+def _outer(values: Array) -> float:
+    """Return the smallest value but for stray ones: at most a hundredth of them, and at most ten."""
+    stray = min(10, len(values) // 100)
+    return float(np.partition(values, stray)[stray])
+
+
 def report_clipping(result: CrossFit, n: int) -> list[str]:
     """Warn of clipped probabilities with their counts; refuse when so many are clipped that overlap is absent."""
-    messages = []
-    clipped = result.fits["clipped"].astype(int)
+    messages: list[str] = []
+    clipped = result.fits["clipped"].to_numpy(dtype=int)
+    if not clipped.any():
+        return messages
     for name, count, target in zip(result.fits.index, clipped, result.fits["target"], strict=True):
         if count == 0:
             continue

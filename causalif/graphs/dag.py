@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from typing import Any, TypeAlias
 
 import networkx as nx
+import numpy as np
+import numpy.typing as npt
 
 from causalif._errors import InputError
 
 Node: TypeAlias = Hashable
 Ids: TypeAlias = AbstractSet[int]
+Rows: TypeAlias = list[tuple[int, ...]]
 NOTHING: frozenset[int] = frozenset()
 _SHOWN = 8
 
@@ -23,8 +27,8 @@ class Graph:
 
     nodes: list[Node]
     number: dict[Node, int]
-    parents: list[list[int]]
-    children: list[list[int]]
+    parents: Rows
+    children: Rows
 
     def names(self, ids: Iterable[int]) -> frozenset[Node]:
         """Return the nodes behind numbers."""
@@ -34,15 +38,15 @@ class Graph:
         """Return the nodes behind a sequence of numbers."""
         return tuple(self.nodes[i] for i in ids)
 
-    def listed(self, ids: Collection[int]) -> str:
+    def listed(self, ids: Collection[int], most: int = _SHOWN) -> str:
         """Write nodes as text, in the order of the graph, a long list cut short."""
-        shown = ", ".join(repr(self.nodes[i]) for i in sorted(ids)[:_SHOWN])
-        return shown + (f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else "")
+        shown = ", ".join(repr(self.nodes[i]) for i in sorted(ids)[:most])
+        return shown + (f" and {len(ids) - most} more" if len(ids) > most else "")
 
     def arrows(self, path: list[int]) -> str:
         """Write a path with its arrows, as in ``A <- C -> Y``."""
         text = str(self.nodes[path[0]])
-        for tail, head in zip(path, path[1:], strict=False):
+        for tail, head in pairwise(path):
             text += f" {'->' if head in self.children[tail] else '<-'} {self.nodes[head]}"
         return text
 
@@ -54,13 +58,13 @@ class Graph:
         else:
             cut = {(t, h) for h in heads or () for t in self.parents[h]}
         for t in {t for t, _ in cut}:
-            children[t] = [h for h in children[t] if (t, h) not in cut]
+            children[t] = tuple(h for h in children[t] if (t, h) not in cut)
         for h in {h for _, h in cut}:
-            parents[h] = [t for t in parents[h] if (t, h) not in cut]
+            parents[h] = tuple(t for t in parents[h] if (t, h) not in cut)
         return Graph(self.nodes, self.number, parents, children)
 
 
-def closure(start: Iterable[int], step: list[list[int]], blocked: Ids = NOTHING) -> set[int]:
+def closure(start: Iterable[int], step: Rows, blocked: Ids = NOTHING) -> set[int]:
     """Numbers reached from ``start``, itself included, by steps that never enter ``blocked``."""
     seen = set(start)
     stack = list(seen)
@@ -72,7 +76,7 @@ def closure(start: Iterable[int], step: list[list[int]], blocked: Ids = NOTHING)
     return seen
 
 
-def directed_path(step: list[list[int]], start: Iterable[int], goals: Ids, blocked: Ids = NOTHING) -> list[int] | None:
+def directed_path(step: Rows, start: Iterable[int], goals: Ids, blocked: Ids = NOTHING) -> list[int] | None:
     """Find a shortest path along ``step`` from one of ``start`` to one of ``goals``, entering no ``blocked`` node."""
     origin: dict[int, int | None] = dict.fromkeys(start)
     queue = list(origin)
@@ -107,14 +111,20 @@ def read_graph(dag: Any) -> Graph:
         raise InputError(_not_a_dag(dag))
     nodes = list(dag)
     number = dict(zip(nodes, range(len(nodes)), strict=True))
-    children = [[number[c] for c in near] for _, near in dag.adjacency()]
-    parents: list[list[int]] = [[] for _ in nodes]
-    for tail, heads in enumerate(children):
-        for head in heads:
-            parents[head].append(tail)
-    graph = Graph(nodes, number, parents, children)
+    near = [heads for _, heads in dag.adjacency()]
+    counts = np.fromiter(map(len, near), dtype=np.int64, count=len(nodes))
+    heads = np.fromiter(map(number.__getitem__, chain.from_iterable(near)), dtype=np.int64, count=int(counts.sum()))
+    tails = np.repeat(np.arange(len(nodes)), counts)[np.argsort(heads, kind="stable")]
+    parents = _rows(tails, np.bincount(heads, minlength=len(nodes)))
+    graph = Graph(nodes, number, parents, _rows(heads, counts))
     refuse_cycle(graph)
     return graph
+
+
+def _rows(flat: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> Rows:
+    """Cut a flat array into tuples; of these the garbage collector, unlike of lists, soon loses sight."""
+    numbers, ends = flat.tolist(), np.cumsum(counts).tolist()
+    return [tuple(numbers[start:end]) for start, end in pairwise([0, *ends])]
 
 
 def _not_a_dag(dag: object) -> str:

@@ -20,7 +20,7 @@ from causalif.graphs.separation import open_path
 
 @dataclass(frozen=True, eq=False)
 class Separators:
-    """Sets Z with ``required`` ⊆ Z ⊆ ``allowed`` ∪ ``required`` that d-separate ``sources`` from ``outcome``.
+    """Sets of allowed nodes, all the required ones among them, that d-separate ``sources`` from ``outcome``.
 
     ``allowed`` may hold nodes of any place; neither it nor ``required`` may meet the sources or the outcome.
     """
@@ -64,11 +64,12 @@ class Separators:
         stack, found = list(starts), set()
         while stack:
             u = stack.pop()
-            around = parents[u]
+            around = list(parents[u])
             for c in children[u]:
                 if c in inside and c not in expanded:
                     expanded.add(c)
-                    around = [*around, c, *parents[c]]
+                    around.append(c)
+                    around += parents[c]
             for v in around:
                 if v not in seen:
                     seen.add(v)

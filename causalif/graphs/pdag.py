@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from causalif._errors import InputError
 from causalif.graphs.dag import Graph, Ids, Node, find_cycle, refuse_cycle
@@ -105,22 +106,38 @@ class Partial:
         return {v for _, v in seen}
 
     def doubtful_path(self, treatment: Ids, outcome: int) -> list[int] | None:
-        """A proper possibly causal path that starts with an undirected edge, if there is one."""
-        queue = [(x, v) for x in treatment for v in self.lines[x] if v not in treatment]
-        origin: dict[tuple[int, int], tuple[int, int] | None] = dict.fromkeys(queue)
+        """A proper possibly causal path that starts with an undirected edge, if there is one.
+
+        Behind its first edge it may be taken unshielded; no edge may point back from it to where it starts.
+        """
+        for x in sorted(treatment):
+            path = self._possible_path(
+                self.lines[x] - treatment - self.parents[x], outcome, treatment | self.parents[x]
+            )
+            if path is not None:
+                return [x, *path]
+        return None
+
+    def _possible_path(self, starts: Ids, goal: int, blocked: Ids) -> list[int] | None:
+        """A shortest unshielded possibly causal path that never enters ``blocked``."""
+        origin: dict[tuple[int, int], tuple[int, int] | None] = {(-1, v): None for v in sorted(starts - blocked)}
+        queue = list(origin)
         for state in queue:
             before, at = state
-            if at == outcome:
+            if at == goal:
                 return _walk_back(origin, state)
-            for v in self.children[at] | self.lines[at]:
-                if v not in treatment and (at, v) not in origin and not self.adjacent(before, v) and v != before:
+            for v in sorted(self.children[at] | self.lines[at]):
+                shielded = before >= 0 and (v == before or self.adjacent(before, v))
+                if v not in blocked and not shielded and (at, v) not in origin:
                     origin[at, v] = state
                     queue.append((at, v))
         return None
 
     def extension(self) -> Graph:
         """One DAG of the class: orient an undirected edge, draw the conclusions, and go on."""
-        work = Partial(self.graph, *([set(near) for near in side] for side in (self.parents, self.children, self.lines)))
+        work = Partial(
+            self.graph, *([set(near) for near in side] for side in (self.parents, self.children, self.lines))
+        )
         for u in range(len(work.lines)):
             while work.lines[u]:
                 work.orient(u, min(work.lines[u]))
@@ -130,30 +147,26 @@ class Partial:
     def show(self, path: list[int]) -> str:
         """Write a path with its edges, as in ``A -- V -> Y``."""
         text = str(self.graph.nodes[path[0]])
-        for u, v in zip(path, path[1:], strict=False):
+        for u, v in pairwise(path):
             edge = "--" if v in self.lines[u] else "->" if v in self.children[u] else "<-"
             text += f" {edge} {self.graph.nodes[v]}"
         return text
 
 
 def _walk_back(origin: dict[tuple[int, int], tuple[int, int] | None], last: tuple[int, int]) -> list[int]:
-    path, state = [], last
-    while True:
+    path, state = [last[1]], origin[last]
+    while state is not None:
         path.append(state[1])
-        previous = origin[state]
-        if previous is None:
-            return [state[0], *path[::-1]]
-        state = previous
+        state = origin[state]
+    return path[::-1]
 
 
 def read_pdag(pdag: PDAG) -> Partial:
     """Number a PDAG and orient what Meek's rules imply, refusing one that no DAG agrees with."""
     number = {node: i for i, node in enumerate(pdag.nodes)}
     size = len(number)
-    partial = Partial(
-        Graph(list(pdag.nodes), number, [[] for _ in number], [[] for _ in number]),
-        *([set() for _ in range(size)] for _ in range(3)),
-    )
+    parents, children, lines = ([set[int]() for _ in range(size)] for _ in range(3))
+    partial = Partial(Graph(list(pdag.nodes), number, [], []), parents, children, lines)
     for tail, head in pdag.directed:
         partial.parents[number[head]].add(number[tail])
         partial.children[number[tail]].add(number[head])
@@ -174,7 +187,9 @@ def read_pdag(pdag: PDAG) -> Partial:
 
 def _arrows(partial: Partial) -> Graph:
     nodes, number = partial.graph.nodes, partial.graph.number
-    return Graph(nodes, number, [sorted(s) for s in partial.parents], [sorted(s) for s in partial.children])
+    return Graph(
+        nodes, number, [tuple(sorted(s)) for s in partial.parents], [tuple(sorted(s)) for s in partial.children]
+    )
 
 
 def _as_partial(graph: Graph) -> Partial:

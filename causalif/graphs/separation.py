@@ -84,7 +84,9 @@ def d_separated(
     sides = [read_nodes(graph, value, name) for value, name in ((x, "x"), (y, "y"), (given, "given"))]
     for (a, first), (b, second) in [((0, "x"), (1, "y")), ((0, "x"), (2, "given")), ((1, "y"), (2, "given"))]:
         if sides[a] & sides[b]:
-            raise InputError(f"`{first}` and `{second}` must not overlap. Both have {graph.listed(sides[a] & sides[b])}.")
+            raise InputError(
+                f"`{first}` and `{second}` must not overlap. Both have {graph.listed(sides[a] & sides[b])}."
+            )
     path = open_path(graph, *sides)
     condition = f" given {graph.listed(sides[2])}" if sides[2] else ""
     if path is None:

@@ -56,3 +56,121 @@ def test_influence_function_is_the_pathwise_derivative(name, seed):
 def test_more_than_two_treatment_levels():
     one = DirectMean("y", "a", ("m",), ("c",), 2.0, levels=3, label="E[Y(2, M)]", cells=BINARY)
     check_estimand(DirectEffect(one, replace(one, level=0.0, label="E[Y(0, M)]")))
+
+
+# --- planted mistakes ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class HalvedCorrection(DirectMean):
+    """The average of all three terms, halved: solved for θ as if its derivative were −2."""
+
+    def eif(self, rows, eta):
+        """Return ½ {1(A = a) w (Y − Q) + f1 + f2}."""
+        _, second = eta["p(m)"], eta["p(c)"]
+        plug_in = float(second.probabilities @ self.at_cells(second.rows, eta).T @ self.law_of_cells(eta))
+        return 0.5 * (super().eif(rows, eta) + plug_in)
+
+
+@dataclass(frozen=True)
+class TwiceSubtracted(DirectMean):
+    """The score of the papers, with −2 θ in it."""
+
+    def eif(self, rows, eta):
+        """Return 1(A = a) w (Y − Q) + f1 + f2 − 2 U: the plug-in is taken off once too often."""
+        second = eta["p(c)"]
+        plug_in = float(second.probabilities @ self.at_cells(second.rows, eta).T @ self.law_of_cells(eta))
+        return super().eif(rows, eta) - plug_in
+
+
+@pytest.mark.parametrize(
+    ("wrong", "law"), [(HalvedCorrection, "pathwise derivative"), (TwiceSubtracted, "pathwise derivative|E φ = θ")]
+)
+def test_a_planted_wrong_score_is_caught(wrong, law):
+    with pytest.raises(AssertionError, match=law):
+        check_estimand(wrong("y", "a", ("m",), ("c",), 1.0, cells=BINARY))
+
+
+def test_the_halved_score_has_the_right_mean_and_a_smaller_spread():
+    """Why it goes unnoticed: at the truth the point is right, the standard error is not."""
+    right = DirectMean("y", "a", ("m",), ("c",), 1.0, cells=BINARY)
+    wrong = HalvedCorrection("y", "a", ("m",), ("c",), 1.0, cells=BINARY)
+    law = random_law(right, 1)
+    rows, eta = law.table(("c",)), saturated(right, law)
+    theta = right.plug_in(law)[0]
+    spreads = []
+    for estimand in (right, wrong):
+        phi = estimand.eif(rows, eta)
+        assert law.expect(phi) == pytest.approx(theta, abs=1e-12)
+        spreads.append(np.sqrt(law.expect((phi - theta) ** 2)))
+    assert spreads[1] == pytest.approx(spreads[0] / 2)
+
+
+# --- robustness, leg by leg ------------------------------------------------------------------------------------------
+
+MODELS = {"ratio": ({"mu1", "mu0"}, {"pi1", "ratio"}), "cells": ({"mu1", "mu0"}, {"pi1", "p(m1|c)"})}
+
+
+def drift(estimand, spoiled, seed):
+    """|E φ − θ| of all coordinates when some nuisances are wrong."""
+    law = law_for(estimand, seed)
+    eta = saturated(estimand, law)
+    wrong = {name: spoil(f, k) if name in spoiled else f for k, (name, f) in enumerate(eta.items())}
+    rows = law.table(("m", "c")) if estimand.treated.cells is None else law.table(("c",))
+    return np.abs(law.expect(estimand.eif(rows, wrong)) - estimand.plug_in(law))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", MODELS)
+def test_either_leg_alone_suffices_and_none_does_not(name, seed):
+    estimand, (regressions, weights) = VARIANTS[name], MODELS[name]
+    assert drift(estimand, regressions, seed).max() < 1e-9
+    assert drift(estimand, weights, seed).max() < 1e-9
+    assert drift(estimand, regressions | weights, seed)[:3].min() > 1e-4
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_half_of_the_weight_is_not_enough(name):
+    estimand, (regressions, weights) = VARIANTS[name], MODELS[name]
+    for one in weights:
+        assert drift(estimand, regressions | {one}, 0)[:3].max() > 1e-4
+
+
+# --- special cases ---------------------------------------------------------------------------------------------------
+
+
+def test_without_mediators_it_is_the_average_effect():
+    ours = arms(())
+    aipw = AverageEffect(
+        CounterfactualMean("y", "a", ("c",), 1.0, label="E[Y(1)]"),
+        CounterfactualMean("y", "a", ("c",), 0.0, label="E[Y(0)]"),
+    )
+    law = random_law(aipw, 3)
+    rows = law.table(("c",))
+    assert dict(ours.nuisances()) == dict(aipw.nuisances())
+    assert np.array_equal(ours.eif(rows, saturated(ours, law)), aipw.eif(rows, saturated(aipw, law)))
+    assert np.allclose(ours.plug_in(law), aipw.plug_in(law), atol=1e-14)
+
+
+def test_cells_and_density_ratio_are_the_same_question():
+    law = random_law(VARIANTS["cells"], 5)
+    by_cells, by_ratio = VARIANTS["cells"], VARIANTS["ratio"]
+    one = by_cells.eif(law.table(("c",)), saturated(by_cells, law))[:, :3]
+    other = by_ratio.eif(law.table(("m", "c")), saturated(by_ratio, law))
+    assert np.allclose(one, other, atol=1e-10)
+
+
+def test_the_curve_averages_to_the_effect():
+    estimand = VARIANTS["cells, three"]
+    law = law_for(estimand, 2)
+    theta = estimand.plug_in(law)
+    shares = [law.expect((law.points["m"] == m).to_numpy(float)) for m in (0.0, 1.0, 2.0)]
+    assert theta[3:] @ np.array(shares) == pytest.approx(theta[0], abs=1e-14)
+
+
+def test_a_fixed_law_is_the_controlled_direct_effect():
+    law = random_law(VARIANTS["cells"], 4)
+    fixed, curve = VARIANTS["cells, fixed"], VARIANTS["cells"]
+    assert fixed.plug_in(law)[0] == pytest.approx(curve.plug_in(law)[4], abs=1e-14)
+    one = fixed.eif(law.table(("c",)), saturated(fixed, law))[:, 0]
+    assert np.allclose(one, curve.eif(law.table(("c",)), saturated(curve, law))[:, 4], atol=1e-12)

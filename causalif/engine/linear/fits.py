@@ -377,13 +377,13 @@ class Logit:
 
     Parameters
     ----------
-    tol : float, default 1e-10
+    tol : float, default 1e-8
         Largest remaining error of a standardised coefficient.
     max_iter : int, default 50
         Most Newton steps of one fit.
     """
 
-    tol: float = 1e-10
+    tol: float = 1e-8
     max_iter: int = 50
     kind: ClassVar[Literal["mean", "probability"]] = "probability"
 

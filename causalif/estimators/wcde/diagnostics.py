@@ -1,0 +1,116 @@
+"""What the weights say about the product law, and when to refuse."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from causalif._errors import PositivityError, PositivityWarning
+from causalif._validate import Array
+from causalif.estimators.wcde.columns import MOST_CELLS, Columns
+from causalif.table import Table
+
+EXPECTED = 10.0
+CAPPED_SHARE = 0.2
+MEAN_REFUSED, MEAN_DOUBTED = (0.5, 2.0), 0.1
+EFFECTIVE_ROWS = 20.0
+
+
+def require_product_support(
+    columns: Columns, treatment: str, arms: tuple[int, int], given: tuple[float, ...] | None
+) -> None:
+    """Raise if some mediator value never occurs with a treatment level, or with one and a covariate value.
+
+    The effect sets every mediator value at every covariate value, so all combinations whose shares multiply to
+    several rows must be seen.
+    """
+    if columns.cells is None:
+        return
+    table, cell, labels = columns.table, columns.cell, columns.cells.labels
+    shares = np.bincount(cell, minlength=len(labels)) / len(cell)
+    shares = shares if given is None else shares * (np.asarray(given) > 0)
+    for arm in arms:
+        inside = table[treatment] == arm
+        level = f"{treatment} = {table.levels[treatment][arm]}"
+        _require_seen(cell, shares, [(level, inside)], labels)
+        for name in table.names:
+            values = np.unique(table[name][:1000])
+            if len(values) <= MOST_CELLS:
+                groups = [(f"{level} and {name} = {value:g}", inside & (table[name] == value)) for value in values]
+                _require_seen(cell, shares, groups, labels)
+
+
+def _require_seen(
+    cell: npt.NDArray[np.intp], shares: Array, groups: list[tuple[str, Any]], labels: tuple[str, ...]
+) -> None:
+    for described, inside in groups:
+        seen, rows = np.bincount(cell[inside], minlength=len(labels)), int(inside.sum())
+        missing = np.flatnonzero((seen == 0) & (shares * rows >= EXPECTED))
+        if len(missing):
+            first = missing[0]
+            raise PositivityError(
+                f"The mediator value {labels[first]} never occurs among the {rows:,} rows with {described}; by the product "
+                f"of their shares {shares[first] * rows:.0f} rows would have both. The effect sets every mediator value at "
+                "every covariate value, so it is not identified. Merge mediator values, restrict the data to where all "
+                "occur, or fix the mediators at a value that does (mediator_law)."
+            )
+
+
+def weights_table(nuisances: pd.DataFrame, table: Table, treatment: str, arms: tuple[int, int]) -> pd.DataFrame:
+    """Return per arm: rows, mean weight over all rows (1 if all is well), largest, effective rows, capped rows."""
+    sampled = np.ones(len(table)) if table.weights is None else table.weights
+    lines = {}
+    for arm in arms:
+        name = f"weight{arm:g}"
+        if name not in nuisances:
+            continue
+        w, capped = nuisances[name].to_numpy(), nuisances[f"capped{arm:g}"].to_numpy()
+        inside = table[treatment] == arm
+        both = w * sampled
+        lines[f"{treatment} = {table.levels[treatment][arm]}"] = {
+            "rows": float(inside.sum()),
+            "mean weight": float(both.mean()),
+            "std error of mean": float(both.std() / np.sqrt(len(both))),
+            "largest weight": float(w.max()),
+            "effective rows": _effective(both),
+            "capped rows": float(capped.sum()),
+            "capped share": float(capped.sum() / max(inside.sum(), 1)),
+        }
+    return pd.DataFrame(lines).T.rename_axis("arm")
+
+
+def _effective(w: Array) -> float:
+    """Return the effective sample size (Σw)² / Σw²."""
+    return float(w.sum() ** 2 / (w @ w)) if w.any() else 0.0
+
+
+def judge_weights(weights: pd.DataFrame) -> list[str]:
+    """Refuse or warn where the weighted rows do not stand for the product law; return the warnings."""
+    messages = []
+    for arm, line in weights.iterrows():
+        mean, capped, rows = line["mean weight"], int(line["capped rows"]), int(line["rows"])
+        if not MEAN_REFUSED[0] <= mean <= MEAN_REFUSED[1] or line["capped share"] > CAPPED_SHARE:
+            raise PositivityError(
+                f"Among {arm} the weights average {mean:.2f} where 1 is expected, and {capped:,} of {rows:,} are above "
+                "their cap: mediators and covariates hardly ever occur in the combinations that the effect asks for. "
+                "Restrict the data to where they vary freely, group mediator values, or adjust for fewer variables."
+            )
+        if capped:
+            messages.append(f"{capped:,} of {rows:,} weights among {arm} were capped at 1 / clip.")
+        if abs(mean - 1) > max(MEAN_DOUBTED, 4 * line["std error of mean"]):
+            messages.append(
+                f"The weights among {arm} average {mean:.2f} where 1 is expected: the weighted rows do not quite stand "
+                "for mediators and covariates that occur independently."
+            )
+        if line["effective rows"] < EFFECTIVE_ROWS:
+            messages.append(
+                f"The weights among {arm} leave an effective sample of {line['effective rows']:.0f} rows: the estimate "
+                "rests on a few of them."
+            )
+    for message in messages:
+        warnings.warn(message, PositivityWarning, stacklevel=4)
+    return messages

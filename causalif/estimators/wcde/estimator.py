@@ -1,0 +1,295 @@
+"""`WCDE`: the effect of a treatment with the mediators' law held fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from causalif._errors import InputError
+from causalif.engine.crossfit import CrossFit, cross_fit
+from causalif.engine.learners import Learners
+from causalif.engine.problem import Plan
+from causalif.estimands.direct_effect import DirectEffect, DirectMean, MediatorLaw
+from causalif.estimators._common import (
+    check_clip,
+    check_options,
+    common_settings,
+    diagnostics_of,
+    read_plan,
+    report_clipping,
+    require_rows,
+)
+from causalif.estimators.wcde.columns import ROWS_PER_CELL, Columns, read_columns
+from causalif.estimators.wcde.diagnostics import judge_weights, require_product_support, weights_table
+from causalif.estimators.wcde.law import Law, check_law, described, read_law
+from causalif.estimators.wcde.result import WCDEResult
+from causalif.estimators.wcde.sets import Chosen, from_graph, from_lists
+from causalif.results.estimate import Estimate, Origin
+from causalif.table import Table
+
+LEARNER_NAMES = ("outcome", "treatment", "mediator", "density_ratio")
+TERMS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class WCDE:
+    r"""The weighted controlled direct effect: what the treatment does while mediators are drawn from one law for all.
+
+    .. math:: \theta = \psi_a - \psi_b, \qquad \psi_a = \iint Q(a, m, c)\, p(m)\, p(c)\, dm\, dc, \quad
+        Q(a, m, c) = E[Y | A = a, M = m, C = c]
+
+    Each arm is estimated in one step from out-of-fold regressions,
+
+    .. math:: \hat\psi_a = \hat U_a + \frac1n \sum_i 1(A_i = a)\, \hat w_a(M_i, C_i) \{Y_i - \hat Q(a, M_i, C_i)\}, \quad
+        w_a(m, c) = \frac{p(m) p(c)}{p(a, m, c)}
+
+    where :math:`\hat U_a` averages :math:`\hat Q(a, M_i, C_j)` over pairs of different rows.
+
+    Parameters
+    ----------
+    outcome : str
+        Column of a numeric outcome; estimates are in its unit.
+    treatment : str
+        Column of the treatment: two or a few distinct values of any type.
+    mediators : sequence of str
+        Mediators, held fixed jointly: numeric, boolean or categorical. Without any, this is `causalif.ATE`.
+    adjust : sequence of str
+        Covariates: numeric, boolean or categorical.
+    dag : networkx.DiGraph, optional
+        A causal graph in which to find the optimal adjustment set, instead of ``mediators`` and ``adjust``. Nodes that
+        are not columns of the data count as latent.
+    levels : (treated, control), optional
+        The two treatment values to compare; by default the larger against the smaller in sorted order.
+    mediator_law : "marginal", "control" or mapping
+        Which law the mediators are drawn from in both arms: the observed law of everybody, that of the rows at the
+        control level, or one that is given, for mediators of up to 10 joint values: ``{"M": 1}`` fixes M at 1 (the
+        controlled direct effect), ``{"M": {0: 0.4, 1: 0.6}}`` draws it; several mediators are drawn independently.
+    learners : "auto", "linear" or mapping
+        As in `causalif.ATE`, for "outcome" (Y given mediators and covariates in each arm), "treatment" (A given both),
+        and either "mediator" (the probability of each of up to 10 joint mediator values given covariates) or
+        "density_ratio" (a classifier of observed against independently dealt rows, for all other mediators; it must
+        contain interactions). Naming "density_ratio" chooses it for discrete mediators, too.
+    folds, repeats, cluster, weights, random_state, n_jobs, progress
+        As in `causalif.ATE`.
+    clip : float
+        P(A = a | M, C) is kept within [clip, 1 − clip] and weights below 1 / clip, default 0.01; both are counted.
+
+    Raises
+    ------
+    InputError
+        On unusable columns, options or graphs.
+    NotIdentifiedError
+        If no adjustment set exists in ``dag``.
+    PositivityError
+        If some mediator value never occurs with a treatment or covariate value that it has to be combined with.
+
+    Notes
+    -----
+    Assumes that the covariates remove confounding of treatment and of the mediators with the outcome, that the
+    mediators carry every indirect path, and that all mediator values occur at all covariate values (positivity by the
+    product law, which asks for more than an average effect does). The mediators are fixed *jointly*, and their law is
+    that of the population, not of each person: natural direct effects ask another question. Consistent if either Q
+    or the weights are; the standard error needs the product of their errors to vanish faster than n^(-1/2).
+
+    Cost: ``folds`` × (3 + number of mediator values) regressions, or ``folds`` × 4 with the density ratio, and one
+    prediction per row and mediator value, or 50 to 200 per row, in each arm.
+
+    References
+    ----------
+    Lin, Guo and Gan (2025), Optimal Adjustment Sets for Nonparametric Estimation of Weighted Controlled Direct Effect.
+
+    Examples
+    --------
+    >>> import causalif as ci
+    >>> from causalif.estimators.wcde import WCDE
+    >>> simulated = ci.datasets.simulate_wcde(4000, random_state=1)
+    >>> fit = WCDE(outcome="Y", treatment="A", mediators=["M1", "M2"], adjust=["C", "W"],
+    ...            learners="linear").fit(simulated.data)
+    >>> list(fit.params.index)
+    ['WCDE', 'E[Y(1, M)]', 'E[Y(0, M)]']
+    >>> bool(abs(fit.params["WCDE"] - simulated.truth["WCDE"]) < 4 * fit.std_errors["WCDE"])
+    True
+    """
+
+    outcome: str
+    treatment: str
+    mediators: Sequence[str] = ()
+    adjust: Sequence[str] = ()
+    dag: Any = None
+    levels: tuple[Any, Any] | None = None
+    mediator_law: Law = "marginal"
+    learners: Learners = "auto"
+    folds: Any = 5
+    repeats: int = 1
+    cluster: str | None = None
+    weights: str | None = None
+    clip: float = 0.01
+    random_state: int | np.random.Generator | None = 0
+    n_jobs: int | None = None
+    progress: bool = True
+
+    def fit(self, data: Any) -> WCDEResult:
+        """Estimate the effect on a DataFrame.
+
+        Parameters
+        ----------
+        data : pandas.DataFrame or polars.DataFrame
+            One row per unit; never changed.
+
+        Returns
+        -------
+        WCDEResult
+            Terms ``WCDE``, ``E[Y(a, M)]`` and ``E[Y(b, M)]``; ``by_mediator`` and ``sets``.
+        """
+        self._check()
+        chosen = self._chosen(data)
+        columns = read_columns(
+            data, self.outcome, self.treatment, chosen.mediators, chosen.adjust, self.cluster, self.weights
+        )
+        arms = self._arms(columns.table)
+        law = read_law(self.mediator_law, columns, chosen.mediators, arms[1]) if chosen.mediators else MediatorLaw()
+        require_product_support(columns, self.treatment, arms, law.given)
+        columns = self._with_cells_if_useful(columns, arms, law)
+        strata = (self.treatment,) if columns.cells is None else (self.treatment, columns.cells.column)
+        plan = read_plan(self, columns.table, strata)
+        self._require_rows(columns.table, arms, plan)
+        result = cross_fit([self._question(columns, arms, law)], columns.table, plan)
+        return self._result(data, chosen, columns, arms, plan, result)
+
+    # --- the question ---------------------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        check_options(self, LEARNER_NAMES)
+        check_clip(self.clip)
+        check_law(self.mediator_law, None if self.dag is not None else list(self.mediators))
+
+    def _chosen(self, data: Any) -> Chosen:
+        if self.dag is None:
+            return from_lists(self.mediators, self.adjust)
+        if list(self.mediators) or list(self.adjust):
+            raise InputError("Give either `dag` or `mediators` and `adjust`: the graph chooses both by itself.")
+        return from_graph(self.dag, data, self.treatment, self.outcome)
+
+    def _arms(self, table: Table) -> tuple[int, int]:
+        """Return the codes of the treated and the control level."""
+        present = table.levels[self.treatment]
+        if len(present) < 2:
+            raise InputError(f"`treatment` column {self.treatment!r} has one value only ({present[0]!r}); it must vary.")
+        if self.levels is None:
+            if len(present) > 2:
+                raise InputError(
+                    f"`treatment` column {self.treatment!r} has {len(present):,} values. Say which two to compare, such as "
+                    f"levels=({present[1]!r}, {present[0]!r}); group the values of a continuous treatment first."
+                )
+            return 1, 0
+        if not isinstance(self.levels, (tuple, list)) or len(self.levels) != 2 or self.levels[0] == self.levels[1]:
+            raise InputError(
+                f"`levels` must be a pair (treated, control) of different values. Got {self.levels!r} instead."
+            )
+        missing = [level for level in self.levels if level not in present]
+        if missing:
+            raise InputError(
+                f"`levels` names {missing}, which `treatment` column {self.treatment!r} never takes: {list(present)[:10]}."
+            )
+        return present.index(self.levels[0]), present.index(self.levels[1])
+
+    def _with_cells_if_useful(self, columns: Columns, arms: tuple[int, int], law: MediatorLaw) -> Columns:
+        """Leave cells aside where some have too few rows in an arm, or the user named the other way."""
+        named = self.learners if isinstance(self.learners, Mapping) else {}
+        if columns.cells is not None and law.given is None and "mediator" not in named:
+            table, cell = columns.table, columns.cell
+            least = min(np.bincount(cell[table[self.treatment] == arm], minlength=len(columns.cells)).min() for arm in arms)
+            if "density_ratio" in named or least < ROWS_PER_CELL:
+                return replace(columns, cells=None)
+        if columns.cells is None and "mediator" in named:
+            raise InputError(
+                "`learners` names 'mediator', the probability of each mediator value, but the mediators take too many "
+                "values for that. Name 'density_ratio' instead, or group the values."
+            )
+        return columns
+
+    def _require_rows(self, table: Table, arms: tuple[int, int], plan: Plan) -> None:
+        levels, a = table.levels[self.treatment], table[self.treatment]
+        require_rows(table, [(f"{self.treatment} = {levels[code]!r}", a == code) for code in arms], plan)
+
+    def _question(self, columns: Columns, arms: tuple[int, int], law: MediatorLaw) -> DirectEffect:
+        levels = columns.table.levels[self.treatment]
+        one, other = (
+            DirectMean(
+                self.outcome,
+                self.treatment,
+                columns.mediators,
+                columns.table.names,
+                float(code),
+                len(levels),
+                f"E[Y({_shown(levels[code])}, M)]",
+                self.clip,
+                columns.cells,
+                law,
+            )
+            for code in arms
+        )
+        return DirectEffect(one, other)
+
+    # --- the answer -----------------------------------------------------------------------------------------------
+
+    def _result(
+        self, data: Any, chosen: Chosen, columns: Columns, arms: tuple[int, int], plan: Plan, result: CrossFit
+    ) -> WCDEResult:
+        table = columns.table
+        warned = [*chosen.warnings, *report_clipping(result, len(table))]
+        weights = weights_table(result.nuisances, table, self.treatment, arms)
+        warned += judge_weights(weights)
+        splits = result.splits
+        return WCDEResult(
+            values=result.values[:TERMS],
+            influence_values=result.influence[:, :TERMS],
+            labels=result.labels[:TERMS],
+            index=table.index,
+            clusters=table.clusters,
+            settings=self._settings(table, chosen, columns, arms, plan, result) | {"warnings": warned},
+            diagnostics=diagnostics_of(result) | ({} if weights.empty else {"weights": weights}),
+            splits=None if splits is None else splits[splits["term"].isin(result.labels[:TERMS])],
+            nuisances=result.nuisances,
+            origin=Origin(self, data),
+            curve=_curve(result, table),
+            values_of=_values_of(columns),
+            sets=chosen.sets,
+        )
+
+    def _settings(
+        self, table: Table, chosen: Chosen, columns: Columns, arms: tuple[int, int], plan: Plan, result: CrossFit
+    ) -> dict[str, Any]:
+        asked = replace(self, mediators=chosen.mediators, adjust=chosen.adjust)
+        settings = common_settings("Weighted controlled direct effect", asked, table, plan, result.folds)
+        treated, control = (table.levels[self.treatment][code] for code in arms)
+        settings["levels"] = f"{treated} (treated) against {control} (control)"
+        settings["mediators"] = list(chosen.mediators)
+        if chosen.mediators:
+            settings["mediator_law"] = described(self.mediator_law, chosen.mediators, control)
+            settings["weights_from"] = "density ratio" if columns.cells is None else "probabilities of mediator values"
+        return settings
+
+
+def _curve(result: CrossFit, table: Table) -> Estimate | None:
+    if len(result.labels) == TERMS:
+        return None
+    settings = {"estimator": "Controlled direct effect by mediator value"}
+    values, influence, labels = result.values[TERMS:], result.influence[:, TERMS:], result.labels[TERMS:]
+    return Estimate(values, influence, labels, table.index, table.clusters, settings=settings)
+
+
+def _values_of(columns: Columns) -> pd.DataFrame | None:
+    if columns.cells is None or columns.shown is None:
+        return None
+    w = columns.table.weights
+    counts = np.bincount(columns.cell, weights=w, minlength=len(columns.cells))
+    return columns.shown.assign(share=counts / counts.sum())
+
+
+def _shown(level: Any) -> str:
+    return f"{level:g}" if isinstance(level, float) else str(level)
