@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
+
 
 class CausalifError(ValueError):
     """Base class of all errors raised by causalif; also a ``ValueError``."""
@@ -81,3 +84,11 @@ class FewClustersWarning(CausalifWarning):
 
 class LearnerError(CausalifError):
     """A learner failed; the message names the nuisance, the fold and the learner."""
+
+
+def tell(message: str, category: type[Warning]) -> None:
+    """Warn at the line outside causalif that led here, whatever the depth of the call."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("causalif."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)

@@ -65,7 +65,7 @@ def truth() -> Mapping[str, float]:
     """Return the effects by enumeration, from the structural probabilities of Y."""
     values, mass = table_of_law()
     control = mass * (values["A"] == 0)
-    found = {}
+    found: dict[str, float] = {}
     for name, law in (("", mass), (" (control law)", control / control.sum())):
         means = [_direct_mean(a, law) for a in (1.0, 0.0)]
         found |= {

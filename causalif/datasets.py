@@ -240,9 +240,7 @@ def simulate_invalid_iv_continuous(n: int = 12_000, *, random_state: int | np.ra
     return Simulation(_frame(x, z=z, a=a, y=y), dict(designs.continuous_truth()), _latent(u, law))
 
 
-def simulate_weak_iv(
-    n: int = 2_000, *, delta: float = 0.1, random_state: int | np.random.Generator = 0
-) -> Simulation:
+def simulate_weak_iv(n: int = 2_000, *, delta: float = 0.1, random_state: int | np.random.Generator = 0) -> Simulation:
     r"""Draw a treatment whose spread the instrument changes by as little as you like, even not at all.
 
     U standard normal, Z a fair coin; A = .5 Z + U + (1 + delta Z) N(0, 1); Y = A + 2 Z + 1.5 U + N(0, 1).

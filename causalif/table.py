@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from causalif._errors import DataWarning, DesignWarning, InputError
+from causalif._errors import DataWarning, DesignWarning, InputError, tell
 from causalif._validate import Array
 
 LARGEST_EXACT_INTEGER = 2**53
@@ -281,11 +280,10 @@ def _require_finite(values: Array, role: str, name: str, index: pd.Index) -> Non
 
 def _tell_lost_precision(column: pd.Series, values: Array, role: str) -> None:
     if pd.api.types.is_integer_dtype(column.dtype) and np.abs(values).max() > LARGEST_EXACT_INTEGER:
-        warnings.warn(
+        tell(
             f"`{role}` column {column.name!r} holds whole numbers beyond 2^53; as floating point they lose their last "
             "digits.",
             DataWarning,
-            stacklevel=2,
         )
 
 
@@ -414,6 +412,6 @@ def _without_useless(
     if not reasons:
         return matrix, names, notes
     message = f"Kept out of the design: {'; '.join(reasons.values())}."
-    warnings.warn(message, DesignWarning, stacklevel=2)
+    tell(message, DesignWarning)
     keep = [j for j in range(matrix.shape[1]) if j not in reasons]
     return matrix[:, keep], tuple(names[j] for j in keep), (*notes, message)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from joblib import Parallel, delayed, effective_n_jobs
+from joblib import Parallel, delayed, effective_n_jobs, parallel_config
 
 from causalif._validate import Array
 from causalif.engine.estimand import Estimand
@@ -134,6 +134,7 @@ class _Repeat:
     """One split of the rows, fitted and evaluated, back in the order of the table."""
 
     phi: Array
+    mean: Array
     folds: Folds
     used: dict[int, Array]
     derived: dict[str, Array]
@@ -143,8 +144,8 @@ class _Repeat:
 
 def _fit_repeat(problem: Problem, table: Table, number: int) -> _Repeat:
     plan = problem.plan
-    visit = _visiting_order(table.index)
-    folds = _folds_of(table, plan, number, visit)
+    visit = visiting_order(table.index)
+    folds = deal_folds(table, plan, number, visit)
     order = visit[folds.order(visit)]
     ordered, slices = table.take(order), as_slices(folds)
     shared, seconds = _fit_at_once(problem, ordered, slices)
@@ -152,9 +153,11 @@ def _fit_repeat(problem: Problem, table: Table, number: int) -> _Repeat:
     done = _run(tasks, ordered, plan)
     back = np.empty(len(table), dtype=np.intp)
     back[order] = np.arange(len(table))
-    phi = np.concatenate([fold.phi for fold in done])[back]
+    stacked, w = np.concatenate([fold.phi for fold in done]), ordered.weights
     return _Repeat(
-        phi=phi,
+        phi=stacked[back],
+        # In the order of the labels, so that the last digit does not depend on the order of the rows either.
+        mean=stacked.mean(axis=0) if w is None else w @ stacked / w.sum(),
         folds=folds,
         used={node: np.concatenate([fold.used[node] for fold in done])[back] for node in done[0].used},
         derived={name: np.concatenate([fold.derived[name] for fold in done])[back] for name in done[0].derived},
@@ -173,15 +176,15 @@ def _add_up(parts: Iterable[dict[int, Any]]) -> dict[int, Any]:
 
 def _terms(repeat: _Repeat, weights: Array | None, derived: Derived | None) -> tuple[Array, Array]:
     """Return the (weighted) mean of φ and the centred influence values, or what is derived from them."""
-    values = repeat.phi.mean(axis=0) if weights is None else weights @ repeat.phi / weights.sum()
+    values = repeat.mean
     influence = repeat.phi - values
     if weights is not None:
-        influence *= (weights / weights.mean())[:, None]
+        influence *= weights[:, None]  # their mean is one
     return derived.apply(values, influence) if derived else (values, influence)
 
 
-def _visiting_order(index: pd.Index) -> npt.NDArray[np.intp]:
-    """Rows sorted by their labels where labels are unique and sortable, else as they stand."""
+def visiting_order(index: pd.Index) -> npt.NDArray[np.intp]:
+    """Return the rows sorted by their labels where labels are unique and sortable, else as they stand."""
     if not index.is_monotonic_increasing and index.is_unique:
         try:
             return np.asarray(index.argsort(), dtype=np.intp)
@@ -190,7 +193,8 @@ def _visiting_order(index: pd.Index) -> npt.NDArray[np.intp]:
     return np.arange(len(index), dtype=np.intp)
 
 
-def _folds_of(table: Table, plan: Plan, number: int, visit: npt.NDArray[np.intp]) -> Folds:
+def deal_folds(table: Table, plan: Plan, number: int, visit: npt.NDArray[np.intp]) -> Folds:
+    """Return the folds of one repeat, dealt over the rows in the order of the visit."""
     if isinstance(plan.folds, Folds):
         return plan.folds
     rng = np.random.default_rng(np.random.SeedSequence(plan.seed, spawn_key=(number,)))
@@ -222,16 +226,19 @@ def _fit_at_once(
 
 def _run(tasks: list[FoldTask], ordered: Table, plan: Plan) -> list[FoldResult]:
     """Run the first task here; give the rest to a pool only if the work is worth it."""
-    start = time.perf_counter()
-    done = [tasks[0].run(ordered)]
+    start, jobs = time.perf_counter(), effective_n_jobs(plan.n_jobs)
+    run = _run_task if jobs > 1 else FoldTask.run
+    done = [run(tasks[0], ordered)]
     left = (time.perf_counter() - start) * (len(tasks) - 1)
-    if left > SECONDS_WORTH_A_POOL and effective_n_jobs(plan.n_jobs) > 1:
+    if left > SECONDS_WORTH_A_POOL and jobs > 1:
         return done + list(Parallel(n_jobs=plan.n_jobs)(delayed(_run_task)(task, ordered) for task in tasks[1:]))
-    return done + [task.run(ordered) for task in _progress(tasks[1:], plan.progress, left)]
+    return done + [run(task, ordered) for task in _progress(tasks[1:], plan.progress, left)]
 
 
 def _run_task(task: FoldTask, ordered: Table) -> FoldResult:
-    return task.run(ordered)
+    """Run one fold, its learners on one job: pools would compete, and sums over threads vary in the last digit."""
+    with parallel_config(backend="sequential"):
+        return task.run(ordered)
 
 
 def _progress(tasks: list[FoldTask], wanted: bool, seconds: float) -> Iterable[FoldTask]:

@@ -26,11 +26,12 @@ from causalif.engine.learners import Learners, Predictor, SklearnLearner, Sklear
 from causalif.engine.nuisance import DensityRatio, selected
 from causalif.table import Table
 
-# A ratio that never leaves 1 by more than this, between blocks whose correlation is this many standard errors from 0,
-# comes from a classifier that cannot see how the blocks depend on each other.
-FLAT, CORRELATED = 0.01, 6.0
+# Between normal blocks the ratio varies about as much as they are correlated. One that varies by less than a tenth of
+# that, where the correlation is six standard errors from 0, comes from a classifier that cannot see the dependence.
+FLAT, CORRELATED = 0.1, 6.0
 CERTAIN = 1e-9
 MOST_TERMS = 600
+LOOKED_AT = 2000
 Numbers = npt.NDArray[np.intp]
 
 
@@ -163,14 +164,14 @@ class Ratio:
 
 
 def choose_ratio_learner(learners: Learners, spec: DensityRatio) -> RatioLearner:
-    """Return the learner of a ratio: the default classifier, a quadratic logistic regression for "linear", or a user's."""
+    """Return the learner of a ratio: the default, a quadratic logistic regression for "linear", or a user's."""
     chosen = learners.get(spec.learner, "auto") if isinstance(learners, Mapping) else learners
     if isinstance(chosen, str) and chosen == "linear":
         return RatioLearner(SklearnLearner(quadratic_logistic(), "probability"))
     if hasattr(chosen, "fit_folds"):
         raise InputError(
-            f"The learner for {spec.learner!r} must contain interactions; {chosen!r} is linear in the columns and would "
-            'return the ratio 1 everywhere. Leave it at "auto", or pass a classifier with products of columns.'
+            f"The learner for {spec.learner!r} must contain interactions; {chosen!r} is linear in the columns and "
+            'would return the ratio 1 everywhere. Leave it at "auto", or pass a classifier with products of columns.'
         )
     if isinstance(chosen, str):
         return RatioLearner(SklearnLearner(RatioClassifier(), "probability"))
@@ -208,15 +209,15 @@ def _require_interactions(fitted: Predictor, columns: int) -> None:
 
 def _require_dependence_seen(ratio: Ratio, spec: DensityRatio, table: Table) -> None:
     """Refuse a ratio that is 1 everywhere although the two blocks are plainly correlated."""
-    some: Any = slice(0, 2000)
-    values = ratio(table.matrix(spec.given)[some])
-    if spec.where or not spec.second or np.abs(values - 1.0).max() > FLAT:
+    if spec.where or not spec.second:
         return
+    values = ratio(table.matrix(spec.given)[:LOOKED_AT])
     strongest = _strongest_correlation(table.matrix(spec.first), table.matrix(spec.second))
-    if strongest * np.sqrt(len(table)) > CORRELATED:
+    flat = max(float(values.std()), abs(float(values.mean()) - 1.0)) < FLAT * strongest
+    if flat and strongest * np.sqrt(len(table)) > CORRELATED:
         raise InputError(
-            f"the classifier found the ratio 1 everywhere, but mediators and covariates are correlated ({strongest:.2f}). "
-            "It cannot represent how they depend on each other: use a classifier with interactions between columns"
+            f"the classifier found the ratio 1 everywhere, but mediators and covariates are correlated "
+            f"({strongest:.2f}); it cannot represent how they depend on each other. Use one with interactions between columns"
         )
 
 

@@ -130,7 +130,7 @@ class Fitting:
         """Return one predictor per slice, fitted outside it; on all rows if the one slice is everything."""
         spec, learner = self.problem.nodes[self.number].spec, self.problem.learners[self.number]
         if isinstance(spec, DensityRatio):
-            with _Naming(self):
+            with _Naming(self.place_of_errors):
                 return [self._ratio(spec, learner, slices, number) for number in range(len(slices))]
         X, target, weights = self.table.matrix(spec.given), self.target, self.weights
         rows = selected(spec, self.table)
@@ -138,10 +138,19 @@ class Fitting:
             before = np.concatenate([[0], np.cumsum(rows)])
             slices = [slice(int(before[part.start]), int(before[part.stop])) for part in slices]
             X, target, weights = X[rows], target[rows], None if weights is None else weights[rows]
-        with _Naming(self):
+        with _Naming(self.place_of_errors):
             if hasattr(learner, "fit_folds"):
-                return list(learner.fit_folds(X, target, slices, weights))
-            return [self._refit(learner, X, target, weights, slices, number) for number in range(len(slices))]
+                found = list(learner.fit_folds(X, target, slices, weights))
+            else:
+                found = [self._refit(learner, X, target, weights, slices, number) for number in range(len(slices))]
+        return [Answering(predict, self.place_of_errors) for predict in found]
+
+    @property
+    def place_of_errors(self) -> Place:
+        """Name nuisance, learner and fold, for errors."""
+        learner = self.problem.learners[self.number]
+        key = self.problem.nodes[self.number].spec.learner
+        return Place(self.problem.name(self.number), key, getattr(learner, "estimator", learner), self.place[1])
 
     def _refit(
         self, learner: Any, X: Array, y: Array, w: Array | None, slices: Sequence[slice], number: int
@@ -163,11 +172,44 @@ class Fitting:
         return int(np.random.SeedSequence(self.problem.plan.seed, spawn_key=key).generate_state(1)[0] % 2**31)
 
 
-class _Naming:
-    """Say which nuisance, fold and learner an error comes from."""
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Which nuisance, learner and fold an error comes from; fold 0 stands for a fit of all folds at once."""
 
-    def __init__(self, fitting: Fitting) -> None:
-        self.fitting = fitting
+    name: str
+    key: str
+    learner: Any
+    fold: int
+
+    def __str__(self) -> str:
+        """Return the beginning of an error's sentence."""
+        where = f"for fold {self.fold}" if self.fold else "for one of the folds"
+        return f"The nuisance {self.name!r} (learner key {self.key!r}), fitted {where} by {self.learner!r},"
+
+
+@dataclass(frozen=True, eq=False)
+class Answering:
+    """A predictor whose errors say where they come from."""
+
+    predict: Predictor
+    place: Place
+
+    def __call__(self, X: Array) -> Array:
+        """Return the predictions, all finite."""
+        try:
+            values = self.predict(X)
+        except Exception as error:
+            raise LearnerError(f"{self.place} could not predict: {error}") from error
+        if not np.isfinite(values).all():
+            raise LearnerError(f"{self.place} predicted values that are not finite. Choose a more regular learner.")
+        return values
+
+
+class _Naming:
+    """Say which nuisance, fold and learner an error while fitting comes from."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
 
     def __enter__(self) -> None:
         return None
@@ -175,14 +217,7 @@ class _Naming:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if not isinstance(error, Exception):
             return
-        problem, number, fold = self.fitting.problem, self.fitting.number, self.fitting.place[1]
-        learner = problem.learners[number]
-        message = (
-            f"The nuisance {problem.name(number)!r} (learner key {problem.nodes[number].spec.learner!r}) could not be "
-            f"fitted {f'for fold {fold}' if fold else 'for one of the folds'} by "
-            f"{getattr(learner, 'estimator', learner)!r}: "
-            f"{error}"
-        )
+        message = f"{self.place} could not be fitted: {error}"
         raise (type(error)(message) if isinstance(error, CausalifError) else LearnerError(message)) from error
 
 
@@ -199,13 +234,7 @@ class FittedNuisance:
 
     def raw(self, rows: Table) -> Array:
         """Return the prediction for every row as the learner made it."""
-        values = self.predict(rows.matrix(self.spec.given))
-        if not np.isfinite(values).all():
-            raise LearnerError(
-                f"The learner for {self.spec.learner!r} predicted values that are not finite. Choose a more "
-                f"regular one."
-            )
-        return values
+        return self.predict(rows.matrix(self.spec.given))
 
     def clip(self, values: Array) -> Array:
         """Return the values within the specification's bounds."""

@@ -199,7 +199,7 @@ class Held:
         """Return the mass of the codes 0, 1, ... of a single coded column, shape (levels,)."""
         (column,) = self.columns
         codes = self.rows[column].astype(np.intp)
-        return np.bincount(codes, weights=self.probabilities, minlength=levels)
+        return np.asarray(np.bincount(codes, weights=self.probabilities, minlength=levels), dtype=float)
 
 
 NuisanceSpec: TypeAlias = Mean | Probability | DensityRatio | Marginal

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from causalif._errors import InputError
-from causalif.engine.estimand import Estimand
 from causalif.engine.density_ratio import choose_ratio_learner
+from causalif.engine.estimand import Estimand
 from causalif.engine.folds import Folds
 from causalif.engine.learners import Learners, choose_learner
 from causalif.engine.nuisance import DensityRatio, Marginal, NuisanceSpec

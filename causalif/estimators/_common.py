@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -10,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from causalif._errors import InputError, PositivityError, PositivityWarning
+from causalif._errors import InputError, PositivityError, PositivityWarning, tell
 from causalif._validate import Array, in_range, whole_number
-from causalif.engine.crossfit import CrossFit, _folds_of, _visiting_order
+from causalif.engine.crossfit import CrossFit, deal_folds, visiting_order
 from causalif.engine.folds import Folds, read_folds
 from causalif.engine.learners import Learners, check_learners, check_weighted
 from causalif.engine.problem import Plan
@@ -157,8 +156,8 @@ def _known_splits(table: Table, plan: Plan) -> list[npt.NDArray[np.intp]]:
         return [plan.folds.ids]
     if table.clusters is None:
         return []
-    visit = _visiting_order(table.index)
-    return [_folds_of(table, plan, number, visit).ids for number in range(plan.repeats)]
+    visit = visiting_order(table.index)
+    return [deal_folds(table, plan, number, visit).ids for number in range(plan.repeats)]
 
 
 def require_overlap(described: str, probability: Array, inside: Rows, both: bool = True) -> None:
@@ -197,7 +196,7 @@ def report_clipping(result: CrossFit, n: int) -> list[str]:
         message = (
             f"{count:,} of {n:,} rows were clipped at the bounds of the probability of {target!r} (nuisance {name!r})."
         )
-        warnings.warn(message, PositivityWarning, stacklevel=4)
+        tell(message, PositivityWarning)
         messages.append(message)
     return messages
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from causalif._errors import InputError
 from causalif._validate import one_of
-from causalif.engine.crossfit import Derived, cross_fit
+from causalif.engine.crossfit import CrossFit, Derived, cross_fit
 from causalif.engine.estimand import Estimand
 from causalif.engine.learners import Learners
 from causalif.engine.problem import Plan
@@ -23,6 +23,7 @@ from causalif.estimators._common import (
     read_plan,
     refuse_constant,
     report_clipping,
+    require_overlap,
     require_rows,
 )
 from causalif.results.estimate import Estimate, Origin
@@ -153,6 +154,7 @@ class ATE:
         self._require_arms(table, arms, plan)
         estimand, derived = self._question(table, arms)
         result = cross_fit([estimand], table, plan, derived)
+        self._require_overlap(table, arms, result)
         clipped = report_clipping(result, len(table))
         treated, control = (table.levels[self.treatment][code] for code in arms)
         settings = common_settings(
@@ -206,6 +208,14 @@ class ATE:
                 f"{list(present)[:10]}."
             )
         return present.index(self.levels[0]), present.index(self.levels[1])
+
+    def _require_overlap(self, table: Table, arms: tuple[int, int], result: CrossFit) -> None:
+        a, everybody = table[self.treatment], self.target == "all"
+        for code in arms if everybody else arms[:1]:
+            if f"pi{code}" in result.nuisances:
+                rows = slice(None) if everybody else np.isin(a, arms)
+                described = f"{self.treatment} = {table.levels[self.treatment][code]!r}"
+                require_overlap(described, result.nuisances[f"pi{code}"].to_numpy()[rows], a[rows] == code, everybody)
 
     def _require_arms(self, table: Table, arms: tuple[int, int], plan: Plan) -> None:
         groups = [

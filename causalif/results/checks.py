@@ -54,7 +54,7 @@ def checked(
     if groups is not None and groups.shape != (len(psi),):
         raise InputError(f"`clusters` must have one label per row, shape ({len(psi)},). Got shape {groups.shape}.")
     fields = terms(theta, psi, labels)
-    _refuse_uncentred(psi, labels)
+    _refuse_uncentred(psi, theta, labels)
     return fields | {"clusters": None if groups is None else _frozen(groups)}
 
 
@@ -81,12 +81,14 @@ def check_jacobian(value: Array, jacobian: Array, p: int) -> None:
         raise InputError("`g` or its derivative is not finite at the estimates. Is it defined and smooth around them?")
 
 
-def _refuse_uncentred(psi: Array, labels: Sequence[str]) -> None:
+def _refuse_uncentred(psi: Array, values: Array, labels: Sequence[str]) -> None:
     scale = column_scale(psi)
     scaled = psi if np.all(scale == 1) else psi / scale
     mean = np.abs(np.ones(len(psi)) @ scaled) / len(psi)
     size = np.sqrt(np.einsum("ij,ij->j", scaled, scaled) / len(psi))
-    if np.any(mean > _CENTRED * size):
+    # Rounding of an effect that is found without error is not centred, nor does it matter.
+    matters = size * scale > 1e-12 * np.abs(values)
+    if np.any((mean > _CENTRED * size) & matters):
         worst = int(np.argmax(mean - _CENTRED * size))
         raise InputError(
             f"`influence_values` must have mean 0. Those of {labels[worst]!r} have mean "

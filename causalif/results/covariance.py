@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import special
 
-from causalif._errors import FewClustersWarning, InputError
+from causalif._errors import FewClustersWarning, InputError, tell
 from causalif._validate import Array, in_range
 
 FEW_CLUSTERS = 20
@@ -119,11 +118,10 @@ def cluster_sums(influence: Array, codes: npt.NDArray[np.intp], groups: int) -> 
 def warn_few_clusters(groups: int) -> None:
     """Warn when clustered standard errors rest on fewer than 20 clusters."""
     if groups < FEW_CLUSTERS:
-        warnings.warn(
+        tell(
             f"Standard errors rest on {groups} clusters, fewer than {FEW_CLUSTERS}: intervals use Student's t with "
             f"{groups - 1} degrees of freedom and may still be too short.",
             FewClustersWarning,
-            stacklevel=4,
         )
 
 

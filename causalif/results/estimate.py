@@ -31,6 +31,11 @@ class Origin:
     estimator: Any
     data: Any
 
+    def __post_init__(self) -> None:
+        """Keep the frame as it is now, whatever columns the caller adds to it later."""
+        if isinstance(self.data, pd.DataFrame):
+            object.__setattr__(self, "data", self.data.copy(deep=False))
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Estimate:

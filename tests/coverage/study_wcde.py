@@ -33,6 +33,7 @@ from causalif.datasets import simulate_wcde, simulate_wcde_continuous
 from causalif.engine.crossfit import cross_fit
 from causalif.engine.problem import Plan
 from causalif.estimands.direct_effect import DirectEffect
+from causalif.estimands.direct_mean import MARGINAL
 from causalif.estimators.wcde import WCDE
 from causalif.estimators.wcde.columns import read_columns
 
@@ -128,17 +129,26 @@ def summarised(found: pd.DataFrame, n: int) -> dict[str, float]:
 
 
 def study(
-    design: str, learners: str, n: int, draws: int, adjust: Sequence[str] = ("C", "W"), law: str = "marginal", jobs: int = 1, first: int = 0,
+    design: str,
+    learners: str,
+    n: int,
+    draws: int,
+    adjust: Sequence[str] = ("C", "W"),
+    law: str = "marginal",
+    jobs: int = 1,
+    first: int = 0,
 ) -> dict[str, float]:
     """Return the summary over seeded draws."""
     adjust = ("C",) if design == "continuous" else adjust
-    lines = Parallel(n_jobs=jobs)(delayed(one_draw)(design, learners, n, seed, adjust, law) for seed in range(first, first + draws))
+    seeds = range(first, first + draws)
+    lines = Parallel(n_jobs=jobs)(delayed(one_draw)(design, learners, n, seed, adjust, law) for seed in seeds)
     return summarised(pd.DataFrame(lines), n)
 
 
 def study_sets(n: int, draws: int, jobs: int = 1) -> pd.DataFrame:
     """Return the summary for each of four valid adjustment sets."""
-    return pd.DataFrame({name: study("discrete", "saturated", n, draws, adjust, jobs=jobs) for name, adjust in SETS.items()}).T
+    lines = {name: study("discrete", "saturated", n, draws, adjust, jobs=jobs) for name, adjust in SETS.items()}
+    return pd.DataFrame(lines).T
 
 
 def one_comparison(n: int, seed: int) -> dict[str, float]:
@@ -146,7 +156,7 @@ def one_comparison(n: int, seed: int) -> dict[str, float]:
     simulated = simulate_wcde(n, random_state=seed)
     question = WCDE(outcome="Y", treatment="A", mediators=["M1", "M2"], adjust=["C", "W"])
     columns = read_columns(simulated.data, "Y", "A", ["M1", "M2"], ["C", "W"], None, None)
-    asked = question._question(columns, (1, 0), question_law())
+    asked = question._question(columns, (1, 0), MARGINAL)
     plan = Plan(learners=LEARNERS["saturated"], strata=("A", columns.cells.column), seed=seed)
     line = {}
     for part in ("evaluation", "training"):
@@ -157,13 +167,6 @@ def one_comparison(n: int, seed: int) -> dict[str, float]:
         line[f"{part} error"] = fit.values[0] - simulated.truth["WCDE"]
         line[f"{part} std_error"] = fit.influence[:, 0].std() / math.sqrt(n)
     return line
-
-
-def question_law() -> Any:
-    """Return the observed marginal law."""
-    from causalif.estimands.direct_effect import MARGINAL
-
-    return MARGINAL
 
 
 def study_marginals(n: int, draws: int) -> pd.DataFrame:
@@ -205,7 +208,8 @@ def main() -> None:
         table = study_marginals(chosen.rows, chosen.draws)
         print(table.round(5).to_string(), f"\nSD of the difference: {table.attrs['difference']:.2g}")
     else:
-        found = study(chosen.design, learners, chosen.rows, chosen.draws, law=chosen.law, jobs=chosen.jobs, first=chosen.first)
+        options = {"law": chosen.law, "jobs": chosen.jobs, "first": chosen.first}
+        found = study(chosen.design, learners, chosen.rows, chosen.draws, **options)
         for name, value in found.items():
             print(f"  {name:<18}{value:9.5f}")
     print(f"{time.perf_counter() - start:.0f} s")

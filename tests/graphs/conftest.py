@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from itertools import combinations, product
 
@@ -146,6 +145,18 @@ def random_ends(dag: nx.DiGraph, rng: np.random.Generator, joint: float) -> tupl
     return frozenset({a} | extra), y
 
 
+def valid_in(dag: nx.DiGraph, x: Iterable[object], y: object, z: Iterable[object]) -> bool:
+    """The adjustment criterion for a set of treatments, from its definition through networkx."""
+    x, rest = set(x), dag.copy()
+    rest.remove_nodes_from(x)
+    first = {v for a in x for v in dag.succ[a]} - x
+    between = first.union(*(nx.descendants(rest, v) for v in first)) & (nx.ancestors(rest, y) | {y})
+    banned = between.union(*(nx.descendants(dag, v) for v in between))
+    backdoor = dag.copy()
+    backdoor.remove_edges_from([(a, v) for a in x for v in between])
+    return not set(z) & banned and nx.is_d_separator(backdoor, x, {y}, set(z))
+
+
 @pytest.fixture(scope="session")
 def exact() -> type[Exact]:
     return Exact
@@ -167,5 +178,5 @@ def draw_ends() -> Callable[..., tuple[frozenset[int], int] | None]:
 
 
 @pytest.fixture(scope="session")
-def isclose() -> Callable[..., bool]:
-    return math.isclose
+def criterion() -> Callable[..., bool]:
+    return valid_in

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from causalif.estimands.counterfactual import AverageEffect, CounterfactualMean
-from causalif.estimands.direct_effect import Cells, DirectEffect, DirectMean, MediatorLaw
+from causalif.estimands.direct_effect import DirectEffect
+from causalif.estimands.direct_mean import Cells, DirectMean, MediatorLaw
 from causalif.testing import check_estimand
 from causalif.testing.derivative import random_law, saturated, spoil
 

@@ -20,8 +20,11 @@ CROSS_FITTED = "influence function, cross-fitted"
 
 def estimate(table: Table, plan: Plan, roles: Roles, floor: float) -> Pieces:
     """Estimate the effect, the tests, the weighted effect and the sensitivity slopes on the same splits."""
-    questions: list[Estimand] = [InvalidIVEffect(roles, floor), VarianceShiftMoments(roles), SensitivitySlopes(roles,
-    floor)]
+    questions: list[Estimand] = [
+        InvalidIVEffect(roles, floor),
+        VarianceShiftMoments(roles),
+        SensitivitySlopes(roles, floor),
+    ]
     return of_crossfit(cross_fit(questions, table, plan), CROSS_FITTED)
 
 

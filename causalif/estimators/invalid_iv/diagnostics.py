@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from causalif._errors import IdentificationWarning, WeakIdentificationError, WeakIdentificationWarning
+from causalif._errors import IdentificationWarning, WeakIdentificationError, WeakIdentificationWarning, tell
 from causalif._validate import Array
 from causalif.estimators._least_squares import project
 from causalif.estimators.invalid_iv.pieces import Pieces
@@ -54,7 +53,7 @@ def warn_silent(table: Table, treatment: str, instrument: str, arm: int) -> str:
         f"with {instrument} = {_level(table, instrument, 1 - arm)}, and the estimate is not robust to "
         f"unmeasured confounding."
     )
-    warnings.warn(message, IdentificationWarning, stacklevel=4)
+    tell(message, IdentificationWarning)
     return message
 
 
@@ -88,7 +87,7 @@ def judge_strength(parts: Estimate, nuisances: pd.DataFrame, binary: bool, polic
                 "it all the same, next to robust_set().",
                 robust_set(parts),
             )
-        warnings.warn(message, WeakIdentificationWarning, stacklevel=4)
+        tell(message, WeakIdentificationWarning)
         return [message]
     return _floor_warning(share, int(floored.sum()), len(floored), nuisances)
 
@@ -104,7 +103,7 @@ def _floor_warning(share: float, count: int, n: int, nuisances: pd.DataFrame) ->
     signs = np.sign(nuisances["D"])
     if signs.min() < 0 < signs.max():
         message += " D(X) changes sign over the covariates, so it is zero for some of them."
-    warnings.warn(message, WeakIdentificationWarning, stacklevel=5)
+    tell(message, WeakIdentificationWarning)
     return [message]
 
 
@@ -128,7 +127,7 @@ def warn_near_silent(table: Table, instrument: str, nuisances: pd.DataFrame) -> 
                 f"The treatment has almost no variance among {instrument} = {_level(table, instrument, arm)}: "
                 "identification comes close to unconfoundedness within the rest."
             )
-            warnings.warn(message, IdentificationWarning, stacklevel=4)
+            tell(message, IdentificationWarning)
             return [message]
     return []
 
@@ -152,16 +151,26 @@ def relevance_table(parts: Estimate, pieces: Pieces, weights: Array | None) -> p
 def joint_relevance(table: Table, score: Array, clusters: npt.NDArray[Any] | None) -> pd.DataFrame:
     """Test E[(Z − π)(R_A² − c(X)) (1, X)] = 0 by a Wald statistic: a shift anywhere along X."""
     x = table.covariates
+    x = x / np.abs(x).max(axis=0, initial=1e-300)
     spread = x.std(axis=0)
-    basis = np.column_stack([np.ones(len(score)), (x - x.mean(axis=0)) / np.where(spread > 0, spread, 1.0)])
+    basis = _independent(
+        np.column_stack([np.ones(len(score)), (x - x.mean(axis=0)) / np.where(spread > 0, spread, 1.0)])
+    )
     products = score[:, None] * basis if table.weights is None else (table.weights * score)[:, None] * basis
-    labels = tuple(["1", *table.names])
+    labels = tuple(f"direction {j + 1}" for j in range(basis.shape[1]))
     moments = Estimate(products.mean(axis=0), products - products.mean(axis=0), labels, table.index, clusters)
     test = moments.test(list(labels))
     return pd.DataFrame(
         {"statistic": [test.statistic], "df": [test.df], "p_value": [test.p_value]},
         index=["no variance shift anywhere along X"],
     )
+
+
+def _independent(basis: Array) -> Array:
+    """Return orthonormal columns of the same span, fewer where columns are linear combinations of others."""
+    values, vectors = np.linalg.eigh(basis.T @ basis / len(basis))
+    kept = values > 1e-10 * values[-1]
+    return np.asarray(basis @ (vectors[:, kept] / np.sqrt(values[kept])))
 
 
 def test_table(parts: Estimate) -> pd.DataFrame:
@@ -184,7 +193,7 @@ def warn_over_identified(tables: Mapping[str, pd.DataFrame]) -> list[str]:
         f"The instrument's levels contradict each other (over-identification test: p = {p:.3g}): at least one of the "
         "identifying conditions fails."
     )
-    warnings.warn(message, IdentificationWarning, stacklevel=4)
+    tell(message, IdentificationWarning)
     return [message]
 
 

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from causalif._errors import InputError
-from causalif._validate import one_of
+from causalif._errors import InputError, PositivityError
+from causalif._validate import in_range, one_of
 from causalif.engine.learners import Learners
 from causalif.engine.problem import Plan
 from causalif.estimands.invalid_iv import Roles
@@ -20,6 +20,7 @@ from causalif.estimators._common import (
     read_plan,
     refuse_constant,
     report_clipping,
+    require_overlap,
     require_rows,
 )
 from causalif.estimators.invalid_iv import debiased, diagnostics, multilevel, parametric_route, selective
@@ -162,12 +163,16 @@ class InvalidIVATE:
         silent = diagnostics.silent_arm(table, self.treatment, self.instrument) if len(levels) == 2 else None
         roles = Roles(self.outcome, self.treatment, self.instrument, table.names, binary, self.clip, silent)
         pieces = self._estimate(table, plan, roles)
+        if "pi" in pieces.nuisances and len(levels) == 2:
+            z = table[self.instrument]
+            require_overlap(f"{self.instrument} = {levels[1]!r}", pieces.nuisances["pi"].to_numpy(), z == 1)
         return self._result(data, table, plan, roles, pieces)
 
     def _check(self) -> None:
         single = replace(self, learners=selective.plain(self.learners)) if self.method == "selective" else self
         check_options(single, LEARNER_NAMES)
         check_clip(self.clip)
+        in_range("floor", self.floor, 0.0, 1.0)
         one_of("method", self.method, ("debiased", "parametric", "selective"))
         one_of("weak_identification", self.weak_identification, ("raise", "warn"))
         if self.formulas is not None and self.method != "parametric":
@@ -194,6 +199,24 @@ class InvalidIVATE:
         levels = table.levels[self.instrument]
         arms = [(f"{self.instrument} = {level!r}", table[self.instrument] == code) for code, level in enumerate(levels)]
         require_rows(table, arms, plan, ROWS_PER_ARM)
+        if self.treatment in table.levels:
+            self._require_cells(table, plan, arms)
+
+    def _require_cells(self, table: Table, plan: Plan, arms: list[tuple[str, Any]]) -> None:
+        """Raise unless each arm has enough rows of both treatments, or of one treatment only in one arm."""
+        a, values = table[self.treatment], table.levels[self.treatment]
+        varied = [(described, inside) for described, inside in arms if a[inside].min() < a[inside].max()]
+        if not varied:
+            raise PositivityError(
+                f"`treatment` column {self.treatment!r} does not vary within any level of {self.instrument!r}: the "
+                "instrument decides the treatment, and nothing can be learnt from its variance. Compare them with ATE."
+            )
+        cells = [
+            (f"{described} and {self.treatment} = {value!r}", inside & (a == code))
+            for described, inside in varied
+            for code, value in enumerate(values)
+        ]
+        require_rows(table, cells, plan)
 
     def _estimate(self, table: Table, plan: Plan, roles: Roles) -> Pieces:
         if len(table.levels[self.instrument]) > 2:

@@ -180,9 +180,7 @@ def _directions(table: Table) -> Directions:
     return tuple((table.names[j], float(centre[j]), float(scale[j])) for j in kept)
 
 
-def _with_tests(
-    pieces: Pieces, table: Table, roles: LevelRoles, directions: int, scores: tuple[float, ...]
-) -> Pieces:
+def _with_tests(pieces: Pieces, table: Table, roles: LevelRoles, directions: int, scores: tuple[float, ...]) -> Pieces:
     parts = Estimate(pieces.values, pieces.influence, pieces.labels, table.index, table.clusters)
     tests = over_identification(parts, roles, _mean_shift(pieces.nuisances, roles), directions)
     direct = [label for label in parts.labels if label.startswith("direct effect")]

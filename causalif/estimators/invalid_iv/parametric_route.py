@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, Protocol
@@ -16,6 +15,7 @@ from causalif._errors import (
     InputError,
     WeakIdentificationError,
     WeakIdentificationWarning,
+    tell,
 )
 from causalif._validate import Array
 from causalif.engine.crossfit import CrossFit, cross_fit
@@ -149,7 +149,7 @@ def _tell(fit: ParametricFit, roles: Roles, known: Estimate) -> list[str]:
         weak = isinstance(finding, WeakIdentificationWarning) and "robust set" in str(finding)
         told.append(_with_set(finding, known) if weak else str(finding))
         kind: type[CausalifWarning] = type(finding)
-        warnings.warn(told[-1], kind, stacklevel=5)
+        tell(told[-1], kind)
     return told
 
 

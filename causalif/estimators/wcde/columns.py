@@ -13,7 +13,7 @@ import pandas as pd
 
 from causalif._errors import InputError
 from causalif._validate import Array
-from causalif.estimands.direct_effect import Cells
+from causalif.estimands.direct_mean import Cells
 from causalif.estimators._common import refuse_constant
 from causalif.table import Table, read_table
 
@@ -83,23 +83,27 @@ def read_columns(
     rows = [int(np.flatnonzero(codes == code)[0]) for code in range(len(values))]
     at = tuple(tuple(float(table[column][row]) for column in columns) for row in rows)
     shown = pd.DataFrame(
-        {mediator: [_original(table, mediator, value) for value in values[:, j]] for j, mediator in enumerate(mediators)}
+        {
+            mediator: [_original(table, mediator, value) for value in values[:, j]]
+            for j, mediator in enumerate(mediators)
+        }
     )
     labels = tuple(", ".join(f"{m}={_text(line[m])}" for m in mediators) for _, line in shown.iterrows())
     return Columns(table, columns, Cells(name, at, labels), shown)
 
 
-def _numeric(data: Any, name: object) -> bool:
+def _numeric(data: Any, name: Any) -> bool:
     """Tell whether a column holds numbers; an unknown one is left to the reader to refuse."""
-    try:
-        column = data[name] if isinstance(data, pd.DataFrame) else nw.from_native(data, eager_only=True)[name]
-    except Exception:  # noqa: BLE001  - whatever is wrong with the frame, reading it says so better
-        return True
     if isinstance(data, pd.DataFrame):
-        if isinstance(column, pd.DataFrame):
+        if list(data.columns).count(name) != 1:
             return True
-        return pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype)
-    return bool(column.dtype.is_numeric())
+        dtype = data[name].dtype
+        return pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype)
+    try:
+        frame = nw.from_native(data, eager_only=True)
+    except TypeError:
+        return True
+    return name not in frame.columns or bool(frame[name].dtype.is_numeric())
 
 
 def _refuse_repeated(table: Table, mediators: Sequence[str]) -> None:

@@ -53,10 +53,10 @@ def _require_seen(
         if len(missing):
             first = missing[0]
             raise PositivityError(
-                f"The mediator value {labels[first]} never occurs among the {rows:,} rows with {described}; by the product "
-                f"of their shares {shares[first] * rows:.0f} rows would have both. The effect sets every mediator value at "
-                "every covariate value, so it is not identified. Merge mediator values, restrict the data to where all "
-                "occur, or fix the mediators at a value that does (mediator_law)."
+                f"The mediator value {labels[first]} never occurs among the {rows:,} rows with {described}; by the "
+                f"product of their shares {shares[first] * rows:.0f} rows would have both. The effect sets every "
+                "mediator value at every covariate value, so it is not identified. Merge mediator values, restrict the "
+                "data to where all occur, or fix the mediators at a value that does (mediator_law)."
             )
 
 

@@ -13,7 +13,8 @@ from causalif._errors import InputError
 from causalif.engine.crossfit import CrossFit, cross_fit
 from causalif.engine.learners import Learners
 from causalif.engine.problem import Plan
-from causalif.estimands.direct_effect import DirectEffect, DirectMean, MediatorLaw
+from causalif.estimands.direct_effect import DirectEffect
+from causalif.estimands.direct_mean import DirectMean, MediatorLaw
 from causalif.estimators._common import (
     check_clip,
     check_options,
@@ -44,8 +45,8 @@ class WCDE:
 
     Each arm is estimated in one step from out-of-fold regressions,
 
-    .. math:: \hat\psi_a = \hat U_a + \frac1n \sum_i 1(A_i = a)\, \hat w_a(M_i, C_i) \{Y_i - \hat Q(a, M_i, C_i)\}, \quad
-        w_a(m, c) = \frac{p(m) p(c)}{p(a, m, c)}
+    .. math:: \hat\psi_a = \hat U_a + \frac1n \sum_i 1(A_i = a)\, \hat w_a(M_i, C_i) \{Y_i - \hat Q(a, M_i, C_i)\},
+        \quad w_a(m, c) = \frac{p(m) p(c)}{p(a, m, c)}
 
     where :math:`\hat U_a` averages :math:`\hat Q(a, M_i, C_j)` over pairs of different rows.
 
@@ -178,12 +179,14 @@ class WCDE:
         """Return the codes of the treated and the control level."""
         present = table.levels[self.treatment]
         if len(present) < 2:
-            raise InputError(f"`treatment` column {self.treatment!r} has one value only ({present[0]!r}); it must vary.")
+            raise InputError(
+                f"`treatment` column {self.treatment!r} has one value only ({present[0]!r}); it must vary."
+            )
         if self.levels is None:
             if len(present) > 2:
                 raise InputError(
-                    f"`treatment` column {self.treatment!r} has {len(present):,} values. Say which two to compare, such as "
-                    f"levels=({present[1]!r}, {present[0]!r}); group the values of a continuous treatment first."
+                    f"`treatment` column {self.treatment!r} has {len(present):,} values. Say which two to compare, such "
+                    f"as levels=({present[1]!r}, {present[0]!r}); group the values of a continuous treatment first."
                 )
             return 1, 0
         if not isinstance(self.levels, (tuple, list)) or len(self.levels) != 2 or self.levels[0] == self.levels[1]:
@@ -193,7 +196,8 @@ class WCDE:
         missing = [level for level in self.levels if level not in present]
         if missing:
             raise InputError(
-                f"`levels` names {missing}, which `treatment` column {self.treatment!r} never takes: {list(present)[:10]}."
+                f"`levels` names {missing}, which `treatment` column {self.treatment!r} never takes: "
+                f"{list(present)[:10]}."
             )
         return present.index(self.levels[0]), present.index(self.levels[1])
 
@@ -202,7 +206,9 @@ class WCDE:
         named = self.learners if isinstance(self.learners, Mapping) else {}
         if columns.cells is not None and law.given is None and "mediator" not in named:
             table, cell = columns.table, columns.cell
-            least = min(np.bincount(cell[table[self.treatment] == arm], minlength=len(columns.cells)).min() for arm in arms)
+            least = min(
+                np.bincount(cell[table[self.treatment] == arm], minlength=len(columns.cells)).min() for arm in arms
+            )
             if "density_ratio" in named or least < ROWS_PER_CELL:
                 return replace(columns, cells=None)
         if columns.cells is None and "mediator" in named:

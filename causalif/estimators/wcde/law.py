@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 import pandas as pd
 
 from causalif._errors import InputError
-from causalif.estimands.direct_effect import MARGINAL, MediatorLaw
+from causalif.estimands.direct_mean import MARGINAL, MediatorLaw
 from causalif.estimators.wcde.columns import MOST_CELLS, Columns
 
 Law: TypeAlias = Literal["marginal", "control"] | Mapping[str, Any]
@@ -55,8 +55,8 @@ def read_law(law: Law, columns: Columns, mediators: Sequence[str], control: int)
     if columns.shown is None:
         raise InputError(
             "`mediator_law` can fix the values of discrete mediators only, and these take more than "
-            f'{MOST_CELLS} joint values: hardly any row has exactly the value asked for. Use "marginal" or "control", or '
-            "group the mediators' values."
+            f'{MOST_CELLS} joint values: hardly any row has exactly the value asked for. Use "marginal" or "control", '
+            "or group the mediators' values."
         )
     shown = columns.shown
     for name, chosen in law.items():
@@ -64,8 +64,8 @@ def read_law(law: Law, columns: Columns, mediators: Sequence[str], control: int)
     masses = [math.prod(_share(law[name], line[name]) for name in mediators) for _, line in shown.iterrows()]
     if not math.isclose(sum(masses), 1.0, abs_tol=1e-8):
         raise InputError(
-            f"`mediator_law` gives probability {1 - sum(masses):.3g} to combinations of {list(mediators)} that no row has. "
-            "Give them probability zero, or choose values that occur together."
+            f"`mediator_law` gives probability {1 - sum(masses):.3g} to combinations of {list(mediators)} that no row "
+            "has. Give them probability zero, or choose values that occur together."
         )
     return MediatorLaw(given=tuple(masses))
 
@@ -92,5 +92,6 @@ def described(law: Law, mediators: Sequence[str], control: Any) -> str:
         return f"observed joint law of {names} among rows at the control level {control}, the same in both arms"
     assert isinstance(law, Mapping)
     return "given: " + ", ".join(
-        f"{name} ~ {dict(chosen)}" if isinstance(chosen, Mapping) else f"{name} = {chosen}" for name, chosen in law.items()
+        f"{name} ~ {dict(chosen)}" if isinstance(chosen, Mapping) else f"{name} = {chosen}"
+        for name, chosen in law.items()
     )

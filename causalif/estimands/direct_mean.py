@@ -1,0 +1,339 @@
+"""The mean outcome under a treatment level when everybody's mediators are drawn from one law."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from causalif._validate import Array
+from causalif.engine.estimand import FiniteLaw
+from causalif.engine.nuisance import (
+    DensityRatio,
+    Held,
+    Marginal,
+    Mean,
+    Nuisances,
+    NuisanceSpec,
+    Probability,
+    Where,
+)
+from causalif.estimands.product_average import Averages, of_cells, of_pairs, with_columns
+from causalif.table import Table
+
+# Probabilities of a cell below this say that it is never seen with such covariates.
+NEVER = 1e-6
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The joint values that discrete mediators take.
+
+    Parameters
+    ----------
+    column : str
+        Coded column 0, ..., L − 1 with the cell of every row.
+    values : tuple of tuple of float
+        Per cell, the values of the mediator columns.
+    labels : tuple of str
+        Per cell, how it is called in a report.
+    """
+
+    column: str
+    values: tuple[tuple[float, ...], ...]
+    labels: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Return the number of cells L."""
+        return len(self.values)
+
+
+@dataclass(frozen=True)
+class MediatorLaw:
+    """Which law of the mediators the controlled direct effects are averaged over.
+
+    Parameters
+    ----------
+    arm : float, optional
+        The law among the rows of this treatment code, p(m | A = arm); by default that of everybody, p(m).
+    given : tuple of float, optional
+        Probabilities of the cells that the user has fixed; one cell with probability 1 is a controlled direct effect.
+    """
+
+    arm: float | None = None
+    given: tuple[float, ...] | None = None
+
+
+MARGINAL = MediatorLaw()
+
+
+@dataclass(frozen=True)
+class DirectMean:
+    """The mean outcome if everybody got one treatment level and mediators drawn from one law, whoever they are.
+
+    With mediators M, covariates C, Q(m, c) = E[Y | A = a, m, c] and the marginal law of the mediators,
+
+        θ = ∬ Q(m, c) p(m) p(c) dm dc,
+        φ = 1(A = a) w(M, C) {Y − Q(M, C)} + f1(M) + f2(C) − U,     w = p(M) p(C) / p(a, M, C),
+
+    where f1(m) = ∫ Q(m, c) p(c) dc, f2(c) = ∫ Q(m, c) p(m) dm and U = ∬ Q p p is the plug-in: it is taken off once,
+    for f1 and f2 each carry it. With the law of arm b, p(m | A = b) replaces p(m) and 1(A = b) / P(A = b) (f1 − U)
+    replaces f1 − U; with a law q that the user fixes, q replaces p(m) and f1 − U is dropped. Without mediators this is
+    augmented inverse probability weighting.
+
+    Parameters
+    ----------
+    outcome, treatment : str
+        Columns; the treatment is coded 0, 1, ....
+    mediators, adjust : tuple of str
+        Columns of M and of C.
+    level : float
+        The code a.
+    levels : int
+        Number of treatment levels.
+    label : str
+        Name of the term.
+    clip : float
+        P(A = a | M, C) is kept within [clip, 1 − clip] and w below 1 / clip.
+    cells : Cells, optional
+        The values of discrete mediators. Then p(M) / p(M | C) needs the probabilities of the cells given C and sums
+        replace integrals; otherwise the density ratio p(M) p(C) / p(M, C) is estimated by classification.
+    law : MediatorLaw
+        Law of the mediators.
+    part : {"evaluation", "training"}
+        Rows behind p(m) and p(c) in cross-fitting.
+
+    References
+    ----------
+    Lin, Guo and Gan (2025), Optimal Adjustment Sets for Nonparametric Estimation of Weighted Controlled Direct Effect.
+    """
+
+    outcome: str
+    treatment: str
+    mediators: tuple[str, ...]
+    adjust: tuple[str, ...]
+    level: float
+    levels: int = 2
+    label: str = "E[Y(a, M)]"
+    clip: float = 0.01
+    cells: Cells | None = None
+    law: MediatorLaw = MARGINAL
+    part: Literal["training", "evaluation"] = "evaluation"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The one label."""
+        return (self.label,)
+
+    @property
+    def _mu(self) -> str:
+        return f"mu{self.level:g}"
+
+    @property
+    def _pi(self) -> str:
+        return f"pi{1.0 if self.levels == 2 else self.level:g}"
+
+    @property
+    def _given(self) -> tuple[str, ...]:
+        return self.mediators + self.adjust
+
+    @property
+    def _held(self) -> frozenset[str]:
+        """Names of the laws that are held rather than modelled."""
+        return frozenset(name for name, spec in self.nuisances().items() if isinstance(spec, Marginal)) | (
+            frozenset() if self.law.arm is None else {"P(arm)"}
+        )
+
+    @property
+    def robustness(self) -> tuple[frozenset[str], ...]:
+        """Beside the observed marginal laws, the outcome regression alone or the weight alone suffices."""
+        return frozenset(self.nuisances()) - {self._mu}, self._held | {self._mu}
+
+    def nuisances(self) -> Mapping[str, NuisanceSpec]:
+        """Return the nuisances of this arm."""
+        modelled = 1.0 if self.levels == 2 else self.level
+        bounds = (self.clip, 1 - self.clip)
+        specs: dict[str, NuisanceSpec] = {
+            self._pi: Probability(self.treatment, self._given, level=modelled, bounds=bounds)
+        }
+        if self.mediators:
+            specs |= self._law_nuisances()
+        specs[self._mu] = Mean(self.outcome, self._given, where=((self.treatment, self.level),))
+        return specs
+
+    def _law_nuisances(self) -> dict[str, NuisanceSpec]:
+        where: Where = () if self.law.arm is None else ((self.treatment, self.law.arm),)
+        specs = self._ratio_nuisances(where) if self.cells is None else self._cell_nuisances(self.cells)
+        if self.law.given is None:
+            law = self.mediators if self.cells is None else (self.cells.column,)
+            specs["p(m)"] = Marginal(law, where, self.part)
+        specs["p(c)"] = Marginal(self.adjust, part=self.part)
+        if self.law.arm is not None:
+            specs["P(arm)"] = Probability(self.treatment, (), level=self.law.arm, bounds=None)
+        return specs
+
+    @property
+    def _wanted(self) -> tuple[int, ...]:
+        """Cells that the law of the mediators gives positive probability."""
+        assert self.cells is not None
+        return tuple(c for c in range(len(self.cells)) if self.law.given is None or self.law.given[c] > 0)
+
+    @property
+    def _complementary(self) -> bool:
+        """Whether one probability gives that of the only other cell."""
+        return self._wanted == (0, 1) and self.cells is not None and len(self.cells) == 2
+
+    def _ratio_nuisances(self, where: Where) -> dict[str, NuisanceSpec]:
+        return {"ratio": DensityRatio(self.mediators, self.adjust, where)} if self.adjust or where else {}
+
+    def _cell_nuisances(self, cells: Cells) -> dict[str, NuisanceSpec]:
+        modelled = (1,) if self._complementary else self._wanted
+        bounds = (NEVER, 1 - NEVER)
+        specs: dict[str, NuisanceSpec] = {
+            f"p(m{cell}|c)": Probability(cells.column, self.adjust, float(cell), learner="mediator", bounds=bounds)
+            for cell in modelled
+        }
+        return specs | {"p(cell)": Marginal((cells.column,), part=self.part)}
+
+    # --- the influence function ----------------------------------------------------------------------------------
+
+    def eif(self, rows: Table, eta: Nuisances) -> Array:
+        """Return φ for every row, shape (n,)."""
+        return self.with_curve(rows, eta)[0]
+
+    def with_curve(self, rows: Table, eta: Nuisances) -> tuple[Array, Array]:
+        """Return φ, and those of E[Y(a, m)] at every cell m, (n, L); L = 0 without cells or with a given law."""
+        mu = eta[self._mu](rows)
+        inside = rows[self.treatment] == self.level
+        if not self.mediators:
+            phi = mu + inside / self._propensity(rows, eta) * (rows[self.outcome] - mu)
+            return phi, np.empty((len(rows), 0))
+        residual = inside * (rows[self.outcome] - mu)
+        weighted = self.weight(rows, eta)[0] * residual
+        if self.cells is None:
+            averages = of_pairs(eta[self._mu], rows, *_laws(eta))
+            return weighted + self._regression_part(rows, eta, averages), np.empty((len(rows), 0))
+        at_cells, cell = self.at_cells(rows, eta), rows[self.cells.column].astype(np.intp)
+        if self.law.given is not None:
+            return weighted + np.asarray(self.law.given) @ at_cells, np.empty((len(rows), 0))
+        share = (cell[:, None] == np.arange(len(self.cells))) * (self._inverse(rows, eta)[0] * residual)[:, None]
+        first, second = _laws(eta)
+        at_held = at_cells if second.rows is rows else self.at_cells(second.rows, eta)
+        averages = of_cells(at_cells, mu, cell, first, second, at_held)
+        return weighted + self._regression_part(rows, eta, averages), share + at_cells.T
+
+    def _regression_part(self, rows: Table, eta: Nuisances, averages: Averages) -> Array:
+        """Return f2 and what not knowing the mediators' law adds: only rows that it is estimated from contribute."""
+        deviation = averages.over_second - averages.over_both
+        if self.law.arm is not None:
+            deviation = (rows[self.treatment] == self.law.arm) / eta["P(arm)"](rows) * deviation
+        return averages.over_first + deviation
+
+    def weight(self, rows: Table, eta: Nuisances) -> tuple[Array, npt.NDArray[np.bool_]]:
+        """Return p(M) p(C) / p(a, M, C), capped, and where it was capped; p(M) is the law that is averaged over."""
+        if self.cells is not None:
+            inverse, capped = self._inverse(rows, eta)
+            return self.law_of_cells(eta)[rows[self.cells.column].astype(np.intp)] * inverse, capped
+        raw = (eta["ratio"](rows) if "ratio" in eta else 1.0) / self._propensity(rows, eta)
+        return np.minimum(raw, 1.0 / self.clip), raw > 1.0 / self.clip
+
+    def _inverse(self, rows: Table, eta: Nuisances) -> tuple[Array, npt.NDArray[np.bool_]]:
+        """Return 1 / P(a, m | C) at each row's own cell m, at most 1 / (clip p(m)), and where it was capped."""
+        assert self.cells is not None
+        cell = rows[self.cells.column].astype(np.intp)
+        raw = 1.0 / (self._probability_of_cell(rows, eta) * self._propensity(rows, eta))
+        highest = 1.0 / (self.clip * _held(eta, "p(cell)").masses(len(self.cells))[cell])
+        return np.minimum(raw, highest), raw > highest
+
+    def _propensity(self, rows: Table, eta: Nuisances) -> Array:
+        pi = eta[self._pi](rows)
+        return 1.0 - pi if self.levels == 2 and self.level == 0.0 else pi
+
+    def law_of_cells(self, eta: Nuisances) -> Array:
+        """Return the probabilities of the cells, shape (L,)."""
+        assert self.cells is not None
+        return np.asarray(self.law.given) if self.law.given is not None else _held(eta, "p(m)").masses(len(self.cells))
+
+    def _probability_of_cell(self, rows: Table, eta: Nuisances) -> Array:
+        """Return P(M = m | C) at each row's own m; 1 where the law never asks for m."""
+        assert self.cells is not None
+        cell = rows[self.cells.column]
+        if self._complementary:
+            one = eta["p(m1|c)"](rows)
+            return np.where(cell == 1, one, 1.0 - one)
+        own = np.ones(len(rows))
+        for number in self._wanted:
+            own = np.where(cell == number, eta[f"p(m{number}|c)"](rows), own)
+        return own
+
+    def at_cells(self, rows: Table, eta: Nuisances) -> Array:
+        """Return Q at every cell and the rows' covariates, shape (L, n); 0 where the law never asks for the cell."""
+        assert self.cells is not None
+        found = np.zeros((len(self.cells), len(rows)))
+        for cell in self._wanted:
+            found[cell] = eta[self._mu](self._set(rows, self.cells.values[cell]))
+        return found
+
+    def _set(self, rows: Table, values: tuple[float, ...]) -> Table:
+        columns = zip(self.mediators, values, strict=True)
+        return with_columns(rows, {name: np.full(len(rows), value) for name, value in columns})
+
+    # --- the functional itself -----------------------------------------------------------------------------------
+
+    def plug_in(self, law: FiniteLaw) -> Array:
+        """Return ∬ Q(m, c) p(m) p(c) by summation over pairs of support points."""
+        if self.mediators:
+            return np.array([self._mediator_masses(law) @ self._at_points(law)])
+        return np.array([law.expect(self._regression(law))])
+
+    def curve(self, law: FiniteLaw) -> Array:
+        """Return ∫ Q(m, c) p(c) dc at every cell m, shape (L,)."""
+        return self._at_points(law)[self._points_of_cells(law)]
+
+    def _regression(self, law: FiniteLaw) -> Array:
+        rows = law.table(())
+        return law.conditional_mean(rows[self.outcome], self._given, rows[self.treatment] == self.level)
+
+    def _at_points(self, law: FiniteLaw) -> Array:
+        """Return ∫ Q(m, c) p(c) dc at every support point's own m."""
+        m, c = _codes(law, self.mediators), _codes(law, self.adjust)
+        table = np.full((m.max() + 1, c.max() + 1), np.nan)
+        table[m, c] = self._regression(law)
+        return np.asarray((table @ np.bincount(c, weights=law.probabilities))[m])
+
+    def _points_of_cells(self, law: FiniteLaw) -> list[int]:
+        """Return, for every cell, a support point that has its values."""
+        assert self.cells is not None
+        values = law.points[list(self.mediators)].to_numpy(float)
+        return [int(np.flatnonzero((values == cell).all(axis=1))[0]) for cell in self.cells.values]
+
+    def _mediator_masses(self, law: FiniteLaw) -> Array:
+        """Return the law of the mediators as masses on the support points."""
+        if self.law.arm is not None:
+            mass = law.probabilities * (law.points[self.treatment].to_numpy() == self.law.arm)
+            return np.asarray(mass / mass.sum())
+        if self.law.given is None:
+            return law.probabilities
+        masses = np.zeros(len(law.points))
+        masses[self._points_of_cells(law)] = self.law.given
+        return masses
+
+
+def _laws(eta: Nuisances) -> tuple[Held, Held]:
+    return _held(eta, "p(m)"), _held(eta, "p(c)")
+
+
+def _held(eta: Nuisances, name: str) -> Held:
+    held = eta[name]
+    assert isinstance(held, Held)
+    return held
+
+
+def _codes(law: FiniteLaw, columns: tuple[str, ...]) -> npt.NDArray[np.intp]:
+    """Number the combinations of some columns, one number per support point."""
+    if not columns:
+        return np.zeros(len(law.points), dtype=np.intp)
+    return np.asarray(law.points.groupby(list(columns)).ngroup(), dtype=np.intp)

@@ -1,0 +1,77 @@
+"""Drawings: what is on the axes, and a layout without overlaps."""
+
+from __future__ import annotations
+
+import networkx as nx
+import numpy as np
+import pytest
+
+from causalif._errors import InputError
+from causalif.graphs import adjustment_sets, draw, parse_dag
+from causalif.graphs.dag import read_graph
+from causalif.graphs.draw import positions
+
+plt = pytest.importorskip("matplotlib.pyplot")
+
+DAG = "C -> {A Y}; A -> M -> Y; A -> Y; U [latent]; U -> Y"
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+def faces(ax):
+    return {text.get_text(): text.get_bbox_patch().get_facecolor() for text in ax.texts}
+
+
+def test_nodes_arrows_and_highlight():
+    ax = draw(parse_dag(DAG), highlight={"C"})
+    assert {text.get_text() for text in ax.texts} == set("CAMYU")
+    assert len(ax.patches) == 6
+    colours = faces(ax)
+    assert colours["C"] != colours["M"] == colours["A"]
+    dashed = [t.get_text() for t in ax.texts if t.get_bbox_patch().get_linestyle() in ("--", "dashed")]
+    assert dashed == ["U"]
+    ax.figure.canvas.draw()
+
+
+def test_the_answer_draws_itself_into_given_axes():
+    figure, axes = plt.subplots(1, 2)
+    ax = adjustment_sets(parse_dag(DAG), "A", "Y").plot(ax=axes[1])
+    assert ax is axes[1]
+    assert not axes[0].texts
+    colours = faces(ax)
+    assert len({colours["A"], colours["C"], colours["M"]}) == 3
+    assert colours["A"] == colours["Y"]
+    figure.canvas.draw()
+
+
+def test_undirected_edges_have_no_head():
+    ax = draw(parse_dag("A -- B; B -> C; A -> C"))
+    styles = sorted(type(patch.get_arrowstyle()).__name__ for patch in ax.patches)
+    assert styles == ["Curve", "CurveFilledB", "CurveFilledB"]
+
+
+def test_names_that_are_not_text_and_graphs_without_edges():
+    graph = nx.DiGraph()
+    graph.add_nodes_from([1, (2, "b")])
+    assert [t.get_text() for t in draw(graph).texts] == ["1", "(2, 'b')"]
+    assert not draw(nx.DiGraph()).texts
+
+
+def test_bad_highlight():
+    with pytest.raises(InputError, match="`highlight` must name nodes"):
+        draw(parse_dag(DAG), highlight={"Q"})
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_causes_stand_left_of_effects_and_no_two_nodes_overlap(seed, draw_dag):
+    dag = draw_dag(np.random.default_rng(seed))
+    place = dict(zip(dag, positions(read_graph(dag)), strict=True))
+    assert all(place[u][0] < place[v][0] for u, v in dag.edges)
+    for u in dag:
+        for v in dag:
+            if u != v and place[u][0] == place[v][0]:
+                assert abs(place[u][1] - place[v][1]) > 1 - 1e-9
