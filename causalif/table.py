@@ -374,7 +374,7 @@ def _covariates(frame: pd.DataFrame, adjust: tuple[str, ...]) -> tuple[Array, tu
         )
     for position, name in enumerate(names):
         _require_finite(matrix[:, position], "adjust", name, frame.index)
-        if pd.api.types.is_integer_dtype(dtypes.get(name)):
+        if name in dtypes and pd.api.types.is_integer_dtype(dtypes[name]):
             _tell_lost_precision(frame[name], matrix[:, position], "adjust")
     return _without_useless(matrix, names, tuple(notes))
 

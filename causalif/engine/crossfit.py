@@ -23,7 +23,7 @@ from causalif.results.pooling import pool_repeats
 from causalif.table import Table
 
 SECONDS_WORTH_A_POOL = 2.0
-_KINDS = {"target": object, "learner": object, "clipped": int}
+_KINDS: dict[str, Any] = {"target": object, "learner": object, "clipped": int}
 
 
 @dataclass(frozen=True, eq=False)
