@@ -6,9 +6,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from causalif import datasets, testing
+    from causalif import datasets, graphs, testing
     from causalif.estimators.ate import ATE
     from causalif.estimators.invalid_iv import InvalidIVATE
+    from causalif.estimators.wcde import WCDE
+    from causalif.graphs import PDAG, adjustment_sets, parse_dag
     from causalif.results.archive import load
     from causalif.results.compare import compare
     from causalif.results.estimate import Estimate, concat
@@ -20,22 +22,31 @@ _HOME = {
     "ATE": "causalif.estimators.ate",
     "Estimate": "causalif.results.estimate",
     "InvalidIVATE": "causalif.estimators.invalid_iv",
+    "PDAG": "causalif.graphs",
+    "WCDE": "causalif.estimators.wcde",
+    "adjustment_sets": "causalif.graphs",
     "compare": "causalif.results.compare",
     "concat": "causalif.results.estimate",
     "load": "causalif.results.archive",
+    "parse_dag": "causalif.graphs",
     "selfcheck": "causalif.testing.selfcheck",
 }
-_MODULES = ("datasets", "testing")
+_MODULES = ("datasets", "graphs", "testing")
 
 __all__ = [
     "ATE",
     "Estimate",
     "InvalidIVATE",
+    "PDAG",
+    "WCDE",
     "__version__",
+    "adjustment_sets",
     "compare",
     "concat",
     "datasets",
+    "graphs",
     "load",
+    "parse_dag",
     "selfcheck",
     "testing",
 ]

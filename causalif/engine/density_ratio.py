@@ -216,8 +216,9 @@ def _require_dependence_seen(ratio: Ratio, spec: DensityRatio, table: Table) -> 
     flat = max(float(values.std()), abs(float(values.mean()) - 1.0)) < FLAT * strongest
     if flat and strongest * np.sqrt(len(table)) > CORRELATED:
         raise InputError(
-            f"the classifier found the ratio 1 everywhere, but mediators and covariates are correlated "
-            f"({strongest:.2f}); it cannot represent how they depend on each other. Use one with interactions between columns"
+            "the classifier found the ratio 1 everywhere, but mediators and covariates are correlated "
+            f"({strongest:.2f}); it cannot represent how they depend on each other. Use one with interactions between "
+            "columns"
         )
 
 

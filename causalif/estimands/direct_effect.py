@@ -10,7 +10,8 @@ import numpy as np
 from causalif._validate import Array
 from causalif.engine.estimand import FiniteLaw
 from causalif.engine.nuisance import Nuisances, NuisanceSpec
-from causalif.estimands.direct_mean import Cells, DirectMean
+from causalif.estimands.direct_mean import DirectMean
+from causalif.estimands.mediator_law import Cells, Groups
 from causalif.table import Table
 
 
@@ -18,7 +19,8 @@ from causalif.table import Table
 class DirectEffect:
     """The weighted controlled direct effect, its two means, and the effect at every value of discrete mediators.
 
-    Coordinates: θ_a − θ_b, θ_a, θ_b, and E[Y(a, m) − Y(b, m)] for every cell m, with
+    Coordinates: θ_a − θ_b, θ_a, θ_b, and E[Y(a, m) − Y(b, m)] for every cell m (or on average over every
+    range of m), with
 
         φ_a(m) = 1(A = a, M = m) / P(a, m | C) {Y − Q(m, C)} + Q(m, C).
 
@@ -38,9 +40,10 @@ class DirectEffect:
         return ("WCDE", *self.treated.labels, *self.control.labels, *curve)
 
     @property
-    def _curve(self) -> Cells | None:
-        """The cells at which the effect is asked for: none where the user fixed the law."""
-        return self.treated.cells if self.treated.mediators and self.treated.law.given is None else None
+    def _curve(self) -> Cells | Groups | None:
+        """The cells or ranges at which the effect is asked for: none where the user fixed the law."""
+        one = self.treated
+        return (one.cells or one.groups) if one.mediators and one.law.given is None else None
 
     @property
     def robustness(self) -> tuple[frozenset[str], ...]:

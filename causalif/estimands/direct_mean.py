@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from causalif._errors import PositivityError
 from causalif._validate import Array
 from causalif.engine.estimand import FiniteLaw
 from causalif.engine.nuisance import (
@@ -21,53 +22,12 @@ from causalif.engine.nuisance import (
     Probability,
     Where,
 )
+from causalif.estimands.mediator_law import MARGINAL, Cells, Groups, MediatorLaw
 from causalif.estimands.product_average import Averages, of_cells, of_pairs, with_columns
 from causalif.table import Table
 
 # Probabilities of a cell below this say that it is never seen with such covariates.
 NEVER = 1e-6
-
-
-@dataclass(frozen=True)
-class Cells:
-    """The joint values that discrete mediators take.
-
-    Parameters
-    ----------
-    column : str
-        Coded column 0, ..., L − 1 with the cell of every row.
-    values : tuple of tuple of float
-        Per cell, the values of the mediator columns.
-    labels : tuple of str
-        Per cell, how it is called in a report.
-    """
-
-    column: str
-    values: tuple[tuple[float, ...], ...]
-    labels: tuple[str, ...]
-
-    def __len__(self) -> int:
-        """Return the number of cells L."""
-        return len(self.values)
-
-
-@dataclass(frozen=True)
-class MediatorLaw:
-    """Which law of the mediators the controlled direct effects are averaged over.
-
-    Parameters
-    ----------
-    arm : float, optional
-        The law among the rows of this treatment code, p(m | A = arm); by default that of everybody, p(m).
-    given : tuple of float, optional
-        Probabilities of the cells that the user has fixed; one cell with probability 1 is a controlled direct effect.
-    """
-
-    arm: float | None = None
-    given: tuple[float, ...] | None = None
-
-
-MARGINAL = MediatorLaw()
 
 
 @dataclass(frozen=True)
@@ -101,6 +61,8 @@ class DirectMean:
     cells : Cells, optional
         The values of discrete mediators. Then p(M) / p(M | C) needs the probabilities of the cells given C and sums
         replace integrals; otherwise the density ratio p(M) p(C) / p(M, C) is estimated by classification.
+    groups : Groups, optional
+        Ranges of a continuous mediator, for the effect within each; the law is then that of everybody.
     law : MediatorLaw
         Law of the mediators.
     part : {"evaluation", "training"}
@@ -120,6 +82,7 @@ class DirectMean:
     label: str = "E[Y(a, M)]"
     clip: float = 0.01
     cells: Cells | None = None
+    groups: Groups | None = None
     law: MediatorLaw = MARGINAL
     part: Literal["training", "evaluation"] = "evaluation"
 
@@ -214,8 +177,8 @@ class DirectMean:
         residual = inside * (rows[self.outcome] - mu)
         weighted = self.weight(rows, eta)[0] * residual
         if self.cells is None:
-            averages = of_pairs(eta[self._mu], rows, *_laws(eta))
-            return weighted + self._regression_part(rows, eta, averages), np.empty((len(rows), 0))
+            averages = of_pairs(eta[self._mu], rows, *_laws(eta), self._group_of_held(eta))
+            return weighted + self._regression_part(rows, eta, averages), self._by_group(rows, weighted, averages)
         at_cells, cell = self.at_cells(rows, eta), rows[self.cells.column].astype(np.intp)
         if self.law.given is not None:
             return weighted + np.asarray(self.law.given) @ at_cells, np.empty((len(rows), 0))
@@ -224,6 +187,28 @@ class DirectMean:
         at_held = at_cells if second.rows is rows else self.at_cells(second.rows, eta)
         averages = of_cells(at_cells, mu, cell, first, second, at_held)
         return weighted + self._regression_part(rows, eta, averages), share + at_cells.T
+
+    def _group_of_held(self, eta: Nuisances) -> npt.NDArray[np.intp] | None:
+        """Return the range of each row that p(m) is held on."""
+        if self.groups is None:
+            return None
+        group = _held(eta, "p(m)").rows[self.groups.column].astype(np.intp)
+        if len(np.unique(group)) < len(self.groups):
+            raise PositivityError(
+                f"A fold has no row in one of the ranges {list(self.groups.labels)}. Use fewer folds, or fewer rows per "
+                "cluster."
+            )
+        return group
+
+    def _by_group(self, rows: Table, weighted: Array, averages: Averages) -> Array:
+        """Return the φ of ∬ Q(m, c) p(m | range) p(c) for every range of m, shape (n, L)."""
+        if self.groups is None or averages.grouped is None:
+            return np.empty((len(rows), 0))
+        grouped, group = averages.grouped, rows[self.groups.column].astype(np.intp)
+        own = (weighted + grouped.over_second[group, np.arange(len(rows))] - grouped.over_both[group]) / grouped.mass[
+            group
+        ]
+        return np.asarray((group[:, None] == np.arange(len(self.groups))) * own[:, None] + grouped.over_first.T)
 
     def _regression_part(self, rows: Table, eta: Nuisances, averages: Averages) -> Array:
         """Return f2 and what not knowing the mediators' law adds: only rows that it is estimated from contribute."""
@@ -290,8 +275,13 @@ class DirectMean:
         return np.array([law.expect(self._regression(law))])
 
     def curve(self, law: FiniteLaw) -> Array:
-        """Return ∫ Q(m, c) p(c) dc at every cell m, shape (L,)."""
-        return self._at_points(law)[self._points_of_cells(law)]
+        """Return ∫ Q(m, c) p(c) dc at every cell m, or its average over every range of m, shape (L,)."""
+        at = self._at_points(law)
+        if self.groups is None:
+            return at[self._points_of_cells(law)]
+        group = law.points[self.groups.column].to_numpy(np.intp)
+        mass = law.probabilities
+        return np.asarray(np.bincount(group, weights=mass * at) / np.bincount(group, weights=mass))
 
     def _regression(self, law: FiniteLaw) -> Array:
         rows = law.table(())

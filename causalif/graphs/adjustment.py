@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import networkx as nx
 
 from causalif._validate import one_of, whole_number
-from causalif.graphs.dag import NOTHING, Graph, Ids, Node, read_graph, read_nodes
+from causalif.graphs.dag import Graph, Node, read_graph, read_nodes
 from causalif.graphs.draw import draw_graph
 from causalif.graphs.explain import Explanation, Verdict, describe, judge
 from causalif.graphs.paths import read_question
@@ -106,10 +106,9 @@ def adjustment_sets(
     (['M'], ['C', 'W'])
     """
     one_of("effect", effect, ("total", "wcde"))
-    possibly: Ids = NOTHING
     if isinstance(dag, PDAG):
         bridge = one_dag_for_total if effect == "total" else one_dag_for_direct
-        graph, possibly = bridge(dag, treatment, outcome)
+        graph = bridge(dag, treatment, outcome)
         seen: Any = graph.nodes if observed is None else observed
     else:
         graph = read_graph(dag)
@@ -117,7 +116,7 @@ def adjustment_sets(
     x, y = read_question(graph, treatment, outcome)
     question = read_terms(graph, x, y, seen, required, forbidden, costs)
     refuse_no_effect(question)
-    search: Search = search_total(question, possibly) if effect == "total" else search_wcde(question)
+    search: Search = search_total(question) if effect == "total" else search_wcde(question)
     return AdjustmentSets(graph.names(x), graph.nodes[y], effect, dag, search)
 
 

@@ -23,12 +23,16 @@ _SHOWN = 8
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Graph:
-    """The nodes of a DAG numbered in their own order, with the numbers of parents and children of each."""
+    """The nodes of a DAG numbered in their own order, with the numbers of parents and children of each.
+
+    ``lines``, both ways, are edges whose direction was chosen for want of knowledge; it only shows in written paths.
+    """
 
     nodes: list[Node]
     number: dict[Node, int]
     parents: Rows
     children: Rows
+    lines: frozenset[tuple[int, int]] = frozenset()
 
     def names(self, ids: Iterable[int]) -> frozenset[Node]:
         """Return the nodes behind numbers."""
@@ -47,7 +51,8 @@ class Graph:
         """Write a path with its arrows, as in ``A <- C -> Y``."""
         text = str(self.nodes[path[0]])
         for tail, head in pairwise(path):
-            text += f" {'->' if head in self.children[tail] else '<-'} {self.nodes[head]}"
+            edge = "--" if (tail, head) in self.lines else "->" if head in self.children[tail] else "<-"
+            text += f" {edge} {self.nodes[head]}"
         return text
 
     def without(self, tails: Ids | None = None, heads: Ids | None = None) -> Graph:
@@ -61,7 +66,7 @@ class Graph:
             children[t] = tuple(h for h in children[t] if (t, h) not in cut)
         for h in {h for _, h in cut}:
             parents[h] = tuple(t for t in parents[h] if (t, h) not in cut)
-        return Graph(self.nodes, self.number, parents, children)
+        return Graph(self.nodes, self.number, parents, children, self.lines)
 
 
 def closure(start: Iterable[int], step: Rows, blocked: Ids = NOTHING) -> set[int]:

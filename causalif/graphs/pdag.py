@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from causalif._errors import InputError
-from causalif.graphs.dag import Graph, Ids, Node, find_cycle, refuse_cycle
+from causalif.graphs.dag import NOTHING, Graph, Ids, Node, find_cycle, refuse_cycle
+
+_Step: TypeAlias = tuple[int, int]
 
 
 @dataclass(frozen=True, init=False)
@@ -87,23 +89,9 @@ class Partial:
         self.children[u].add(v)
         self.parents[v].add(u)
 
-    def possibly_reached(self, starts: Iterable[int], blocked: Ids) -> set[int]:
-        """Possible descendants of ``starts`` by unshielded paths that never enter ``blocked``; starts included.
-
-        An unshielded path is possibly causal exactly when none of its edges points backward, and every possibly causal
-        path has an unshielded one among its nodes (Perkovic, Kalisch and Maathuis 2017, Lemmas 3.5 and 3.6).
-        """
-        starts = set(starts) - blocked
-        seen = {(-1, v) for v in starts}
-        stack = list(seen)
-        while stack:
-            before, at = stack.pop()
-            for v in self.children[at] | self.lines[at]:
-                if v in blocked or (at, v) in seen or v == before or (before >= 0 and self.adjacent(before, v)):
-                    continue
-                seen.add((at, v))
-                stack.append((at, v))
-        return {v for _, v in seen}
+    def possibly_reached(self, starts: Ids) -> set[int]:
+        """Possible descendants of ``starts``, themselves included."""
+        return {v for _, v in self._possible_steps(starts, NOTHING)}
 
     def doubtful_path(self, treatment: Ids, outcome: int) -> list[int] | None:
         """A proper possibly causal path that starts with an undirected edge, if there is one.
@@ -111,53 +99,50 @@ class Partial:
         Behind its first edge it may be taken unshielded; no edge may point back from it to where it starts.
         """
         for x in sorted(treatment):
-            path = self._possible_path(
-                self.lines[x] - treatment - self.parents[x], outcome, treatment | self.parents[x]
-            )
+            path = self._possible_path(self.lines[x], outcome, treatment | self.parents[x])
             if path is not None:
                 return [x, *path]
         return None
 
     def _possible_path(self, starts: Ids, goal: int, blocked: Ids) -> list[int] | None:
         """A shortest unshielded possibly causal path that never enters ``blocked``."""
-        origin: dict[tuple[int, int], tuple[int, int] | None] = {(-1, v): None for v in sorted(starts - blocked)}
+        steps = self._possible_steps(starts, blocked)
+        last = next((step for step in steps if step[1] == goal), None)
+        return None if last is None else _walk_back(steps, last)
+
+    def _possible_steps(self, starts: Ids, blocked: Ids) -> dict[_Step, _Step | None]:
+        """Steps of unshielded possibly causal paths, each with the step before it, breadth first.
+
+        An unshielded path is possibly causal exactly when none of its edges points backward, and every possibly causal
+        path has an unshielded one among its nodes (Perkovic, Kalisch and Maathuis 2017, Lemmas 3.5 and 3.6).
+        """
+        origin: dict[_Step, _Step | None] = {(-1, v): None for v in sorted(starts - blocked)}
         queue = list(origin)
-        for state in queue:
-            before, at = state
-            if at == goal:
-                return _walk_back(origin, state)
+        for step in queue:
+            before, at = step
             for v in sorted(self.children[at] | self.lines[at]):
                 shielded = before >= 0 and (v == before or self.adjacent(before, v))
                 if v not in blocked and not shielded and (at, v) not in origin:
-                    origin[at, v] = state
+                    origin[at, v] = step
                     queue.append((at, v))
-        return None
+        return origin
 
     def extension(self) -> Graph:
         """One DAG of the class: orient an undirected edge, draw the conclusions, and go on."""
-        work = Partial(
-            self.graph, *([set(near) for near in side] for side in (self.parents, self.children, self.lines))
-        )
+        parents, children, lines = ([set(near) for near in side] for side in (self.parents, self.children, self.lines))
+        work = Partial(self.graph, parents, children, lines)
         for u in range(len(work.lines)):
             while work.lines[u]:
                 work.orient(u, min(work.lines[u]))
                 close(work)
-        return _arrows(work)
-
-    def show(self, path: list[int]) -> str:
-        """Write a path with its edges, as in ``A -- V -> Y``."""
-        text = str(self.graph.nodes[path[0]])
-        for u, v in pairwise(path):
-            edge = "--" if v in self.lines[u] else "->" if v in self.children[u] else "<-"
-            text += f" {edge} {self.graph.nodes[v]}"
-        return text
+        return replace(_arrows(work), lines=frozenset((u, v) for u, near in enumerate(self.lines) for v in near))
 
 
-def _walk_back(origin: dict[tuple[int, int], tuple[int, int] | None], last: tuple[int, int]) -> list[int]:
-    path, state = [last[1]], origin[last]
-    while state is not None:
-        path.append(state[1])
-        state = origin[state]
+def _walk_back(origin: dict[_Step, _Step | None], last: _Step) -> list[int]:
+    path, step = [last[1]], origin[last]
+    while step is not None:
+        path.append(step[1])
+        step = origin[step]
     return path[::-1]
 
 
@@ -186,10 +171,8 @@ def read_pdag(pdag: PDAG) -> Partial:
 
 
 def _arrows(partial: Partial) -> Graph:
-    nodes, number = partial.graph.nodes, partial.graph.number
-    return Graph(
-        nodes, number, [tuple(sorted(s)) for s in partial.parents], [tuple(sorted(s)) for s in partial.children]
-    )
+    parents, children = ([tuple(sorted(near)) for near in side] for side in (partial.parents, partial.children))
+    return Graph(partial.graph.nodes, partial.graph.number, parents, children)
 
 
 def _as_partial(graph: Graph) -> Partial:

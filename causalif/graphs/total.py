@@ -18,14 +18,11 @@ from causalif.graphs.separation import open_path
 class TotalSearch:
     """Sets that meet the adjustment criterion: no forbidden node, and separation in the proper back-door graph.
 
-    ``possibly`` adds nodes that are forbidden by some DAG only of those that the caller's graph stands for.
-
     References: Perkovic et al. (2018) for validity, van der Zander et al. (2019) for the linear search, Rotnitzky and
     Smucler (2020) and Smucler, Sapienza and Rotnitzky (2022) for what is optimal.
     """
 
     question: Question
-    possibly: Ids = NOTHING
 
     @cached_property
     def between(self) -> set[int]:
@@ -35,7 +32,7 @@ class TotalSearch:
     @cached_property
     def banned(self) -> Ids:
         """Nodes that no valid set holds, Forb(X, Y)."""
-        return closure(self.between, self.question.graph.children) | self.question.treatment | self.possibly
+        return closure(self.between, self.question.graph.children) | self.question.treatment
 
     @cached_property
     def backdoor(self) -> Graph:
@@ -93,11 +90,9 @@ class TotalSearch:
         if node not in self.banned:
             return None
         graph, name = self.question.graph, self.question.graph.nodes[node]
-        tail = directed_path(graph.parents, [node], self.between)
-        if tail is None:
-            text = f"{name!r} descends from a causal node under some of the orientations that the graph leaves open."
-            return Failure("forbidden", text)
-        x, causal = self.question.treatment, tail[-1]
+        x = self.question.treatment
+        tail = directed_path(graph.parents, [node], self.between | x) or [node]
+        causal = tail[-1]
         head = directed_path(graph.parents, [causal], x) or []
         if node in self.between:
             onward = directed_path(graph.children, [node], {self.question.outcome}, x) or []
@@ -107,9 +102,9 @@ class TotalSearch:
         return Failure("forbidden", f"{name!r} {place}: {graph.arrows(path)}.", path)
 
 
-def search_total(question: Question, possibly: Ids = NOTHING) -> TotalSearch:
+def search_total(question: Question) -> TotalSearch:
     """Start a search, or raise with an open path when no valid set exists."""
-    search = TotalSearch(question, possibly)
+    search = TotalSearch(question)
     for node in sorted(question.required & search.banned):
         failure = search.forbidden(node)
         raise InputError(f"`required` must hold nodes that can be adjusted for. {failure.text if failure else ''}")

@@ -33,7 +33,7 @@ from causalif.datasets import simulate_wcde, simulate_wcde_continuous
 from causalif.engine.crossfit import cross_fit
 from causalif.engine.problem import Plan
 from causalif.estimands.direct_effect import DirectEffect
-from causalif.estimands.direct_mean import MARGINAL
+from causalif.estimands.mediator_law import MARGINAL
 from causalif.estimators.wcde import WCDE
 from causalif.estimators.wcde.columns import read_columns
 

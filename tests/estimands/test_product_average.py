@@ -95,6 +95,23 @@ def test_blocks_change_no_digit(monkeypatch):
     assert of_pairs(q, rows, first, second).over_both == pytest.approx(whole.over_both, abs=1e-13)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_groups_are_averaged_apart(weighted):
+    """The first block from one group of rows at a time: naive loops over that group."""
+    rng = np.random.default_rng(5)
+    rows = table(30, rng, rng.uniform(0.2, 2.0, 30) if weighted else None)
+    first, second = Held.of(Marginal(("m",)), rows), Held.of(Marginal(("c", "d")), rows)
+    group = (rows["m"] > 0).astype(int)
+    grouped = of_pairs(q, rows, first, second, group).grouped
+    for g in (0, 1):
+        w1 = first.probabilities * (group == g)
+        _, f2, u = by_loops(rows, w1, second.probabilities)
+        assert grouped.mass[g] == pytest.approx(w1.sum())
+        assert grouped.over_both[g] == pytest.approx(u, abs=1e-12)
+        assert np.allclose(grouped.over_first[g], f2 + (u - second.probabilities @ f2), atol=1e-12)
+        assert w1 @ grouped.over_second[g] / w1.sum() == pytest.approx(u, abs=1e-12)
+
+
 @pytest.mark.parametrize(("n", "partners"), [(50, 49), (1000, 50)])
 def test_every_row_meets_as_many_others(n, partners):
     pairs = list(product_average._partners(np.arange(n), np.arange(n)))
@@ -102,3 +119,34 @@ def test_every_row_meets_as_many_others(n, partners):
     assert not (i == j).any()
     assert set(np.bincount(i)) == set(np.bincount(j)) == {partners}
     assert len(np.unique(i * n + j)) == n * partners
+
+
+@pytest.mark.parametrize("part", ["training", "evaluation"])
+def test_cross_fitting_holds_the_part_that_is_asked_for(part):
+    """Every fold's laws are those of the other rows, or of its own."""
+    from dataclasses import dataclass
+
+    from causalif.engine.crossfit import cross_fit
+    from causalif.engine.folds import Folds
+    from causalif.engine.problem import Plan
+
+    @dataclass(frozen=True)
+    class MeanOfHeld:
+        labels = ("mean",)
+        robustness = ()
+
+        def nuisances(self):
+            return {"law": Marginal(("m",), part=part)}
+
+        def eif(self, rows, eta):
+            held = eta["law"]
+            return np.full(len(rows), held.probabilities @ held.rows["m"])
+
+        def plug_in(self, law):
+            raise NotImplementedError
+
+    rows, ids = table(30, np.random.default_rng(4)), np.arange(30) % 3
+    fit = cross_fit([MeanOfHeld()], rows, Plan(folds=Folds(ids)))
+    for fold in range(3):
+        members = ids == fold if part == "evaluation" else ids != fold
+        assert np.allclose(fit.phi[ids == fold, 0], rows["m"][members].mean())

@@ -93,9 +93,8 @@ class Exact:
     def split(self, z: Iterable[int]) -> tuple[frozenset[int], frozenset[int]]:
         return frozenset(z) & self.mediators, frozenset(z) - self.mediators
 
-    def error(self, z: Iterable[int]) -> float:
+    def error(self, z1: frozenset[int], z2: frozenset[int]) -> float:
         """The largest difference between functional and truth, over laws and arms."""
-        z1, z2 = self.split(z)
         return max(
             abs(law.functional(arm, self.y, z1, z2) - truth)
             for law, truths in zip(self.laws, self.truths, strict=True)
@@ -105,7 +104,7 @@ class Exact:
     def valid(self, z: Iterable[int]) -> bool:
         key = frozenset(z)
         if key not in self.known:
-            self.known[key] = self.error(key) < 1e-9
+            self.known[key] = self.error(*self.split(key)) < 1e-9
         return self.known[key]
 
     def all_valid(self, observed: Iterable[int], required: frozenset[int] = frozenset()) -> list[frozenset[int]]:

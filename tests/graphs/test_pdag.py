@@ -42,7 +42,7 @@ def graph_of(members: list[nx.DiGraph], known: set[tuple[int, int]] | None = Non
 
 
 def random_class(seed, draw_dag):
-    """A Markov equivalence class, for every second seed narrowed down by the direction of one edge."""
+    """A Markov equivalence class, for every second seed narrowed down by the direction of a few edges."""
     rng = np.random.default_rng(seed)
     dag = draw_dag(rng, 6)
     while dag.number_of_edges() > 9:
@@ -50,9 +50,9 @@ def random_class(seed, draw_dag):
     members = equivalent(dag)
     known = {(a, v) for pair, v in colliders(dag) for a in pair}
     if seed % 2:
-        edge = sorted(dag.edges)[int(rng.integers(dag.number_of_edges()))] if dag.edges else None
-        members = [member for member in members if edge is None or member.has_edge(*edge)]
-        known |= {edge} if edge else set()
+        told = {edge for edge in sorted(dag.edges) if rng.random() < 0.25}
+        members = [member for member in members if told <= set(member.edges)]
+        known |= told
     return rng, dag, members, graph_of(members), graph_of(members, known)
 
 
@@ -127,8 +127,9 @@ def check_wcde(seed, draw_dag, exact):
         assert agree, (seed, x, y)
         for member in members:
             truth = exact(member, frozenset({x}), y, "wcde", 1, rng)
+            # `sets` says which nodes count as mediators; another member may divide the same set otherwise.
             for z in list(sets.valid(limit=8)):
-                assert truth.valid(z), (seed, x, y)
+                assert truth.error(*sets.split(z)) < 1e-9, (seed, x, y)
     return answered, needless
 
 
@@ -163,6 +164,7 @@ def test_a_possible_descendant_is_forbidden():
     assert sets.is_valid({"D"})
     sets = adjustment_sets(PDAG([("V", "A"), ("W", "A"), ("A", "M"), ("M", "Y"), ("A", "D")], [("M", "D")]), "A", "Y")
     assert sets.explain("D").role == "forbidden"
+    assert "D -- M" in str(sets.explain("D")) or "M -- D" in str(sets.explain("D"))
     assert not sets.is_valid({"D"})
 
 

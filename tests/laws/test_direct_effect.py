@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
+from causalif.engine.estimand import FiniteLaw
 from causalif.estimands.counterfactual import AverageEffect, CounterfactualMean
 from causalif.estimands.direct_effect import DirectEffect
-from causalif.estimands.direct_mean import Cells, DirectMean, MediatorLaw
+from causalif.estimands.direct_mean import DirectMean
+from causalif.estimands.mediator_law import Cells, Groups, MediatorLaw
 from causalif.testing import check_estimand
 from causalif.testing.derivative import random_law, saturated, spoil
 
@@ -36,13 +38,17 @@ VARIANTS = {
     "cells, law of the controls": arms(cells=BINARY, law=CONTROL),
     "cells, user's law": arms(cells=BINARY, law=USERS),
     "cells, fixed": arms(cells=BINARY, law=FIXED),
+    "ranges": arms(groups=Groups("g", ("low", "high"))),
     "no mediators": arms(()),
 }
 
 
 def law_for(estimand, seed):
-    levels = {"m": (0.0, 1.0, 2.0)} if estimand.treated.cells == THREE else {}
-    return random_law(estimand, seed, levels)
+    levels = {"m": (0.0, 1.0, 2.0)} if estimand.treated.cells == THREE or estimand.treated.groups else {}
+    law = random_law(estimand, seed, levels)
+    return (
+        FiniteLaw(law.points.assign(g=(law.points["m"] > 0.5) * 1.0), law.probabilities) if "m" in law.points else law
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -13,7 +13,7 @@ import pandas as pd
 
 from causalif._errors import InputError
 from causalif._validate import Array
-from causalif.estimands.direct_mean import Cells
+from causalif.estimands.mediator_law import Cells, Groups
 from causalif.estimators._common import refuse_constant
 from causalif.table import Table, read_table
 
@@ -34,13 +34,22 @@ class Columns:
     cells : Cells or None
         The joint values of discrete mediators; their codes are a column of the table.
     shown : DataFrame or None
-        The values of every cell as the user knows them, one row per cell.
+        The values of every cell, or the ranges of a single continuous mediator, as the user knows them.
+    groups : Groups or None
+        Ranges of a single continuous mediator between its quartiles; their codes are a column of the table.
     """
 
     table: Table
     mediators: tuple[str, ...]
     cells: Cells | None
     shown: pd.DataFrame | None
+    groups: Groups | None = None
+
+    @property
+    def group(self) -> npt.NDArray[np.intp]:
+        """Range of every row."""
+        assert self.groups is not None
+        return self.table[self.groups.column].astype(np.intp)
 
     @property
     def cell(self) -> npt.NDArray[np.intp]:
@@ -76,7 +85,7 @@ def read_columns(
     cells = _cells(table, mediators)
     table, columns = _with_indicators(table, mediators)
     if cells is None:
-        return Columns(table, columns, None, None)
+        return _with_groups(table, columns)
     codes, values = cells
     name = f"values of {', '.join(mediators)}"
     table = replace(table, columns={**table.columns, name: codes.astype(float)})
@@ -104,6 +113,26 @@ def _numeric(data: Any, name: Any) -> bool:
     except TypeError:
         return True
     return name not in frame.columns or bool(frame[name].dtype.is_numeric())
+
+
+def _with_groups(table: Table, mediators: tuple[str, ...]) -> Columns:
+    """Divide a single continuous mediator at its quartiles."""
+    if len(mediators) != 1:
+        return Columns(table, mediators, None, None)
+    (mediator,) = mediators
+    inner = np.unique(np.quantile(table[mediator], [0.25, 0.5, 0.75]))
+    codes = np.unique(np.searchsorted(inner, table[mediator], side="left"), return_inverse=True)[1]
+    ends = [
+        (float(table[mediator][codes == g].min()), float(table[mediator][codes == g].max()))
+        for g in range(codes.max() + 1)
+    ]
+    shown = pd.DataFrame(ends, columns=[f"{mediator} from", f"{mediator} to"])
+    labels = tuple(f"{mediator} from {low:.4g} to {high:.4g}" for low, high in ends)
+    if len(ends) < 2:
+        return Columns(table, mediators, None, None)
+    name = f"range of {mediator}"
+    table = replace(table, columns={**table.columns, name: codes.astype(float)})
+    return Columns(table, mediators, None, shown, Groups(name, labels))
 
 
 def _refuse_repeated(table: Table, mediators: Sequence[str]) -> None:

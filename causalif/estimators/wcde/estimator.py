@@ -14,7 +14,8 @@ from causalif.engine.crossfit import CrossFit, cross_fit
 from causalif.engine.learners import Learners
 from causalif.engine.problem import Plan
 from causalif.estimands.direct_effect import DirectEffect
-from causalif.estimands.direct_mean import DirectMean, MediatorLaw
+from causalif.estimands.direct_mean import DirectMean
+from causalif.estimands.mediator_law import MARGINAL, MediatorLaw
 from causalif.estimators._common import (
     check_clip,
     check_options,
@@ -155,8 +156,10 @@ class WCDE:
         law = read_law(self.mediator_law, columns, chosen.mediators, arms[1]) if chosen.mediators else MediatorLaw()
         require_product_support(columns, self.treatment, arms, law.given)
         columns = self._with_cells_if_useful(columns, arms, law)
-        strata = (self.treatment,) if columns.cells is None else (self.treatment, columns.cells.column)
+        spread = columns.cells or columns.groups
+        strata = (self.treatment,) if spread is None else (self.treatment, spread.column)
         plan = read_plan(self, columns.table, strata)
+        self._require_splitting(plan, columns)
         self._require_rows(columns.table, arms, plan)
         result = cross_fit([self._question(columns, arms, law)], columns.table, plan)
         return self._result(data, chosen, columns, arms, plan, result)
@@ -185,8 +188,8 @@ class WCDE:
         if self.levels is None:
             if len(present) > 2:
                 raise InputError(
-                    f"`treatment` column {self.treatment!r} has {len(present):,} values. Say which two to compare, such "
-                    f"as levels=({present[1]!r}, {present[0]!r}); group the values of a continuous treatment first."
+                    f"`treatment` column {self.treatment!r} has {len(present):,} values. Say which two to compare, "
+                    f"such as levels=({present[1]!r}, {present[0]!r}), and group the values of a continuous one first."
                 )
             return 1, 0
         if not isinstance(self.levels, (tuple, list)) or len(self.levels) != 2 or self.levels[0] == self.levels[1]:
@@ -210,13 +213,23 @@ class WCDE:
                 np.bincount(cell[table[self.treatment] == arm], minlength=len(columns.cells)).min() for arm in arms
             )
             if "density_ratio" in named or least < ROWS_PER_CELL:
-                return replace(columns, cells=None)
+                return replace(columns, cells=None, shown=None)
         if columns.cells is None and "mediator" in named:
             raise InputError(
                 "`learners` names 'mediator', the probability of each mediator value, but the mediators take too many "
                 "values for that. Name 'density_ratio' instead, or group the values."
             )
         return columns
+
+    def _require_splitting(self, plan: Plan, columns: Columns) -> None:
+        """Refuse a flexible default for the mediators' law on the rows that it was fitted on."""
+        key = "density_ratio" if columns.cells is None else "mediator"
+        chosen = self.learners.get(key, "auto") if isinstance(self.learners, Mapping) else self.learners
+        if plan.folds == 1 and columns.mediators and isinstance(chosen, str) and chosen == "auto":
+            raise InputError(
+                "`folds=1` evaluates nuisances on the rows they were fitted on, which is only sound for simple "
+                f"parametric models. Name a model for {key!r} in `learners`, or use at least 2 folds."
+            )
 
     def _require_rows(self, table: Table, arms: tuple[int, int], plan: Plan) -> None:
         levels, a = table.levels[self.treatment], table[self.treatment]
@@ -235,6 +248,7 @@ class WCDE:
                 f"E[Y({_shown(levels[code])}, M)]",
                 self.clip,
                 columns.cells,
+                columns.groups if columns.cells is None and law == MARGINAL else None,
                 law,
             )
             for code in arms
@@ -290,10 +304,10 @@ def _curve(result: CrossFit, table: Table) -> Estimate | None:
 
 
 def _values_of(columns: Columns) -> pd.DataFrame | None:
-    if columns.cells is None or columns.shown is None:
+    if columns.shown is None:
         return None
-    w = columns.table.weights
-    counts = np.bincount(columns.cell, weights=w, minlength=len(columns.cells))
+    code = columns.cell if columns.cells is not None else columns.group
+    counts = np.bincount(code, weights=columns.table.weights, minlength=len(columns.shown))
     return columns.shown.assign(share=counts / counts.sum())
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 import pandas as pd
 
 from causalif._errors import InputError
-from causalif.estimands.direct_mean import MARGINAL, MediatorLaw
+from causalif.estimands.mediator_law import MARGINAL, MediatorLaw
 from causalif.estimators.wcde.columns import MOST_CELLS, Columns
 
 Law: TypeAlias = Literal["marginal", "control"] | Mapping[str, Any]
@@ -52,7 +52,7 @@ def read_law(law: Law, columns: Columns, mediators: Sequence[str], control: int)
     if isinstance(law, str):
         return MARGINAL if law == "marginal" else MediatorLaw(arm=float(control))
     check_law(law, mediators)
-    if columns.shown is None:
+    if columns.cells is None or columns.shown is None:
         raise InputError(
             "`mediator_law` can fix the values of discrete mediators only, and these take more than "
             f'{MOST_CELLS} joint values: hardly any row has exactly the value asked for. Use "marginal" or "control", '

@@ -14,12 +14,13 @@ from causalif.results.estimate import Estimate
 
 @dataclass(frozen=True, eq=False, repr=False)
 class WCDEResult(Estimate):
-    """The weighted controlled direct effect, with the effect at every mediator value and the sets behind it.
+    """The weighted controlled direct effect, with the effect by mediator value and the sets behind it.
 
     Parameters
     ----------
     curve : Estimate, optional
-        The controlled direct effect at each joint value of discrete mediators, in units of the outcome.
+        The controlled direct effect at each joint value of discrete mediators, or on average between the quartiles of
+        a single continuous one, in units of the outcome.
     values_of : DataFrame, optional
         The mediators' values behind each term of ``curve``, with their share among the rows.
     sets : object, optional
@@ -31,9 +32,12 @@ class WCDEResult(Estimate):
     sets: Any = None
 
     def by_mediator(self, level: float = 0.95, joint: bool = True) -> pd.DataFrame:
-        r"""Return the controlled direct effect at every value of discrete mediators, with a band.
+        r"""Return the controlled direct effect by mediator value, with a band.
 
         .. math:: \mathrm{CDE}(m) = E[Y(a, m) - Y(b, m)]
+
+        At every joint value of discrete mediators; for a single continuous one, averages of CDE(M) over the rows
+        between its quartiles.
 
         Parameters
         ----------
@@ -45,18 +49,19 @@ class WCDEResult(Estimate):
         Returns
         -------
         DataFrame
-            One row per joint value: the mediators, their ``share`` among the rows, ``estimate``, ``std_error``,
-            ``lower`` and ``upper``. Averaged with the marginal law the estimates give the WCDE.
+            One row per joint value or range: the mediators, their ``share`` among the rows, ``estimate``,
+            ``std_error``, ``lower`` and ``upper``. Averaged with the shares the estimates give the WCDE of the
+            marginal law.
 
         Raises
         ------
         InputError
-            If there are no mediators, or they take too many values for an effect at each.
+            If there are no mediators, their law is given, or there are several with too many joint values.
         """
         if self.curve is None or self.values_of is None:
             raise InputError(
-                "There is no curve: it needs mediators with a few joint values, and these are continuous, too many or "
-                "none. Group the mediators' values to see how the effect varies with them."
+                "There is no curve: it needs mediators with at most 10 joint values and enough rows of each, or a "
+                "single continuous one with its marginal law. Group the mediators' values to see how the effect varies."
             )
         band = self.curve.conf_int(level, joint=joint)
         numbers = {"estimate": self.curve.values, "std_error": self.curve.std_errors.to_numpy()}
@@ -64,7 +69,7 @@ class WCDEResult(Estimate):
         return pd.concat([self.values_of, pd.DataFrame(numbers, index=self.values_of.index)], axis=1)
 
     def interaction_test(self) -> pd.Series:
-        """Test whether the controlled direct effect is the same at every mediator value (a Wald test).
+        """Test whether the controlled direct effect is the same at every value or range of the mediators (Wald test).
 
         Returns
         -------

@@ -101,9 +101,12 @@ def test_continuous_mediators_cannot_be_fixed(continuous):
         WCDE(**CONTINUOUS, mediator_law={"M": 0.0}).fit(continuous)
 
 
-def test_continuous_mediators_have_no_curve(continuous):
+def test_some_continuous_mediators_have_no_curve(continuous):
     with pytest.raises(InputError, match="There is no curve"):
-        WCDE(**CONTINUOUS).fit(continuous).by_mediator()
+        WCDE(**CONTINUOUS, mediator_law="control").fit(continuous).by_mediator()
+    two = continuous.assign(M2=continuous["M"] + np.random.default_rng(0).normal(size=600))
+    with pytest.raises(InputError, match="There is no curve"):
+        WCDE(**{**CONTINUOUS, "mediators": ["M", "M2"]}).fit(two).by_mediator()
 
 
 def test_continuous_mediators_have_no_cell_probabilities(continuous):
@@ -130,6 +133,12 @@ def test_additive_ratio_learners_are_refused(continuous):
     learners = {"outcome": "linear", "treatment": "linear", "density_ratio": additive}
     with pytest.raises(InputError, match="ratio 1 everywhere"):
         WCDE(**{**CONTINUOUS, "learners": learners}).fit(simulate_wcde_continuous(3000, random_state=1).data)
+
+
+def test_no_splitting_needs_a_parametric_law_of_the_mediators(data):
+    learners = {"outcome": "linear", "treatment": "linear"}
+    with pytest.raises(InputError, match="Name a model for 'mediator'"):
+        WCDE(**{**ROLES, "learners": learners}, folds=1).fit(data)
 
 
 def test_three_levels_need_a_choice(data):

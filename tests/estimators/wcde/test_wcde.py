@@ -57,7 +57,23 @@ def test_continuous_mediator(learners):
     fit = WCDE(**CONTINUOUS, learners=learners).fit(simulated.data)
     for term in fit.params.index:
         assert abs(fit.params[term] - simulated.truth[term]) < 4 * fit.std_errors[term]
-    assert fit.curve is None
+
+
+def test_curve_of_a_continuous_mediator():
+    """CDE(m) = 1 + m / 2 + E[C²] / 2, averaged between the quartiles of M."""
+    simulated = simulate_wcde_continuous(4_000, random_state=6)
+    fit = WCDE(**CONTINUOUS, learners=FLEXIBLE).fit(simulated.data)
+    curve, m = fit.by_mediator(), simulated.data["M"]
+    many = simulate_wcde_continuous(400_000, random_state=7).data["M"]
+    assert len(curve) == 4
+    assert curve["share"].to_numpy() == pytest.approx(0.25, abs=1e-3)
+    assert (curve["M from"].iloc[0], curve["M to"].iloc[-1]) == (m.min(), m.max())
+    edges = [-np.inf, *m.quantile([0.25, 0.5, 0.75]), np.inf]
+    for line, low, high in zip(curve.itertuples(), edges[:-1], edges[1:], strict=True):
+        exact = 1 + many[(many > low) & (many <= high)].mean() / 2 + 1 / 6
+        assert abs(line.estimate - exact) < 4 * line.std_error
+    assert curve["share"] @ curve["estimate"] == pytest.approx(fit.params["WCDE"], abs=0.02)
+    assert fit.interaction_test()["p_value"] < 0.01
 
 
 def test_fixed_mediators_give_the_controlled_direct_effect(discrete, fitted):
