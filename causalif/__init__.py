@@ -35,10 +35,10 @@ _MODULES = ("datasets", "graphs", "testing")
 
 __all__ = [
     "ATE",
-    "Estimate",
-    "InvalidIVATE",
     "PDAG",
     "WCDE",
+    "Estimate",
+    "InvalidIVATE",
     "__version__",
     "adjustment_sets",
     "compare",

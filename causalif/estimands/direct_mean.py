@@ -195,8 +195,8 @@ class DirectMean:
         group = _held(eta, "p(m)").rows[self.groups.column].astype(np.intp)
         if len(np.unique(group)) < len(self.groups):
             raise PositivityError(
-                f"A fold has no row in one of the ranges {list(self.groups.labels)} of the mediator. Use fewer folds, or "
-                "smaller clusters."
+                f"A fold has no row in one of the ranges {list(self.groups.labels)} of the mediator. Use fewer folds, "
+                "or smaller clusters."
             )
         return group
 

@@ -183,13 +183,18 @@ def read_nodes(graph: Graph, value: Any, name: str) -> set[int]:
     if single or isinstance(value, str) or not isinstance(value, Iterable):
         value = [value]
     wanted = list(value)
+    try:
+        return {graph.number[node] for node in wanted}
+    except (KeyError, TypeError):  # a node that the graph lacks, or something that cannot be one
+        raise _unknown(graph, wanted, name) from None
+
+
+def _unknown(graph: Graph, wanted: list[Any], name: str) -> InputError:
     unknown = [node for node in wanted if not _hash_in(node, graph.number)]
-    if unknown:
-        raise InputError(
-            f"`{name}` must name nodes of the graph. {', '.join(map(repr, unknown[:_SHOWN]))} is not among its "
-            f"{len(graph.nodes)} nodes: {graph.listed(range(len(graph.nodes)))}."
-        )
-    return {graph.number[node] for node in wanted}
+    return InputError(
+        f"`{name}` must name nodes of the graph. {', '.join(map(repr, unknown[:_SHOWN]))} is not among its "
+        f"{len(graph.nodes)} nodes: {graph.listed(range(len(graph.nodes)))}."
+    )
 
 
 def _hash_in(value: Any, number: dict[Node, int]) -> bool:

@@ -114,27 +114,29 @@ def _ball(graph: Graph, sources: Ids, targets: Ids, given: Ids) -> tuple[set[int
     """
     parents, children = graph.parents, graph.children
     opened = closure(given, parents)
-    origin = {2 * s: -1 for s in sources}
-    queue = list(origin)
+    origin = [-2] * (2 * len(parents))  # the state before, -1 for none, -2 for states not met
+    queue = [2 * s for s in sorted(sources)]
     for state in queue:
-        v, along = state >> 1, state & 1
+        origin[state] = -1
+    for state in queue:
+        v = state >> 1
         if v in targets:
             return set(), _trace(origin, state)
         blocked = v in given
-        if (v in opened) if along else not blocked:
+        if v in opened if state & 1 else not blocked:
             for u in parents[v]:
-                if 2 * u not in origin:
+                if origin[2 * u] == -2:
                     origin[2 * u] = state
                     queue.append(2 * u)
         if not blocked:
             for u in children[v]:
-                if 2 * u + 1 not in origin:
+                if origin[2 * u + 1] == -2:
                     origin[2 * u + 1] = state
                     queue.append(2 * u + 1)
     return {state >> 1 for state in queue}, None
 
 
-def _trace(origin: dict[int, int], state: int) -> list[int]:
+def _trace(origin: list[int], state: int) -> list[int]:
     path = []
     while state >= 0:
         path.append(state >> 1)

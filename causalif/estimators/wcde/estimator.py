@@ -97,6 +97,9 @@ class WCDE:
     that of the population, not of each person: natural direct effects ask another question. Consistent if either Q
     or the weights are; the standard error needs the product of their errors to vanish faster than n^(-1/2).
 
+    ``by_mediator`` gives the effect at each joint value of discrete mediators, or on average between the quartiles of a
+    single continuous one; these ranges are taken as given in its standard errors.
+
     Cost: ``folds`` × (3 + number of mediator values) regressions, or ``folds`` × 4 with the density ratio, and one
     prediction per row and mediator value, or 50 to 200 per row, in each arm.
 
@@ -107,10 +110,9 @@ class WCDE:
     Examples
     --------
     >>> import causalif as ci
-    >>> from causalif.estimators.wcde import WCDE
     >>> simulated = ci.datasets.simulate_wcde(4000, random_state=1)
-    >>> fit = WCDE(outcome="Y", treatment="A", mediators=["M1", "M2"], adjust=["C", "W"],
-    ...            learners="linear").fit(simulated.data)
+    >>> fit = ci.WCDE(outcome="Y", treatment="A", mediators=["M1", "M2"], adjust=["C", "W"],
+    ...               learners="linear").fit(simulated.data)
     >>> list(fit.params.index)
     ['WCDE', 'E[Y(1, M)]', 'E[Y(0, M)]']
     >>> bool(abs(fit.params["WCDE"] - simulated.truth["WCDE"]) < 4 * fit.std_errors["WCDE"])

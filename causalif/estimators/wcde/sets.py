@@ -37,6 +37,10 @@ def from_graph(dag: Any, data: Any, treatment: str, outcome: str) -> Chosen:
     from causalif.graphs import adjustment_sets
 
     names = _column_names(data)
+    if not hasattr(dag, "nodes"):
+        raise InputError(
+            f"`dag` must be a networkx.DiGraph or a PDAG; text is read by causalif.parse_dag. Got {type(dag).__name__}."
+        )
     nodes = set(dag.nodes)
     for role, name in (("treatment", treatment), ("outcome", outcome)):
         if name not in nodes:

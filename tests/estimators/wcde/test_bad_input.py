@@ -165,6 +165,18 @@ def test_roles_must_be_nodes(data):
         by_graph(data, [("C", "Y")])
 
 
+def test_text_is_not_a_graph(data):
+    with pytest.raises(InputError, match="text is read by"):
+        WCDE(outcome="Y", treatment="A", dag="A -> Y", learners="linear").fit(data)
+
+
+def test_columns_are_named_by_strings(data):
+    numbers = {name: number for number, name in enumerate(data.columns)}
+    graph = nx.DiGraph([(numbers[a], numbers[b]) for a, b in EDGES])
+    with pytest.raises(InputError, match="must name a column by a string"):
+        WCDE(outcome=numbers["Y"], treatment=numbers["A"], dag=graph).fit(data.rename(columns=numbers))
+
+
 def test_cycles_are_shown(data):
     with pytest.raises(InputError, match="cycle"):
         by_graph(data, [*EDGES, ("Y", "C")])
