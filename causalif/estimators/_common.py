@@ -21,6 +21,7 @@ Rows: TypeAlias = npt.NDArray[np.bool_]
 
 ROWS_PER_ARM = 10
 CLIPPED_SHARE = 0.2
+MOST_LEVELS = 20
 COMMON_SHARE = 0.1
 
 
@@ -121,17 +122,36 @@ def refuse_constant(table: Table, role: str, name: str) -> None:
         raise InputError(f"`{role}` column {name!r} is constant ({value}); there is nothing to estimate.")
 
 
-def require_two_levels(table: Table, role: str, name: str, remedy: str) -> tuple[Any, Any]:
-    """Return the two values of a coded column, (reference, other)."""
-    levels = table.levels[name]
-    if len(levels) < 2:
-        raise InputError(f"`{role}` column {name!r} has one value only ({levels[0]!r}); it must vary.")
-    if len(levels) > 2:
-        shown = ", ".join(repr(level) for level in levels[:4])
+def compared_arms(table: Table, treatment: str, levels: object) -> tuple[int, int]:
+    """Return the codes of the treated and the control level, by default the larger and the smaller of two."""
+    present = table.levels[treatment]
+    if len(present) < 2:
+        raise InputError(f"`treatment` column {treatment!r} has one value only ({present[0]!r}); it must vary.")
+    if levels is None:
+        _require_few(treatment, present)
+        return 1, 0
+    if not isinstance(levels, (tuple, list)) or len(levels) != 2 or levels[0] == levels[1]:
+        raise InputError(f"`levels` must be a pair (treated, control) of different values. Got {levels!r} instead.")
+    missing = [level for level in levels if level not in present]
+    if missing:
         raise InputError(
-            f"`{role}` column {name!r} has {len(levels):,} values ({shown}, ...), where two are needed. {remedy}"
+            f"`levels` names {missing}, which `treatment` column {treatment!r} never takes: {list(present)[:10]}."
         )
-    return levels[0], levels[1]
+    return present.index(levels[0]), present.index(levels[1])
+
+
+def _require_few(treatment: str, present: Sequence[Any]) -> None:
+    if len(present) > MOST_LEVELS:
+        raise InputError(
+            f"`treatment` column {treatment!r} has {len(present):,} distinct values, so it is continuous; levels of a "
+            "discrete treatment are compared here. Group the values, or use InvalidIVATE, which takes a continuous "
+            "treatment if there is an instrument."
+        )
+    if len(present) > 2:
+        raise InputError(
+            f"`treatment` column {treatment!r} has {len(present)} levels {list(present)}. Say which two to compare, "
+            f"such as levels=({present[1]!r}, {present[0]!r})."
+        )
 
 
 def require_rows(table: Table, groups: Sequence[tuple[str, Rows]], plan: Plan, least: int = ROWS_PER_ARM) -> None:

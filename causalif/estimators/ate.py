@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from causalif._errors import InputError
 from causalif._validate import one_of
 from causalif.engine.crossfit import CrossFit, Derived, cross_fit
 from causalif.engine.estimand import Estimand
@@ -19,6 +18,7 @@ from causalif.estimators._common import (
     check_clip,
     check_options,
     common_settings,
+    compared_arms,
     diagnostics_of,
     read_plan,
     refuse_constant,
@@ -28,8 +28,6 @@ from causalif.estimators._common import (
 )
 from causalif.results.estimate import Estimate, Origin
 from causalif.table import Table, read_table
-
-MOST_LEVELS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +147,7 @@ class ATE:
             weights=self.weights,
         )
         refuse_constant(table, "outcome", self.outcome)
-        arms = self._arms(table)
+        arms = compared_arms(table, self.treatment, self.levels)
         plan = read_plan(self, table, (self.treatment,))
         self._require_arms(table, arms, plan)
         estimand, derived = self._question(table, arms)
@@ -175,39 +173,6 @@ class ATE:
             nuisances=result.nuisances,
             origin=Origin(self, data),
         )
-
-    def _arms(self, table: Table) -> tuple[int, int]:
-        """Return the codes of the treated and the control level."""
-        present = table.levels[self.treatment]
-        if len(present) < 2:
-            raise InputError(
-                f"`treatment` column {self.treatment!r} has one value only ({present[0]!r}); it must vary."
-            )
-        if self.levels is None:
-            if len(present) > MOST_LEVELS:
-                raise InputError(
-                    f"`treatment` column {self.treatment!r} has {len(present):,} distinct values, so it is continuous. "
-                    "ATE compares levels of a discrete treatment: group the values, or use InvalidIVATE, which takes a "
-                    "continuous treatment if there is an instrument."
-                )
-            if len(present) > 2:
-                raise InputError(
-                    f"`treatment` column {self.treatment!r} has {len(present)} levels {list(present)}. Say "
-                    f"which two to "
-                    f"compare, such as levels=({present[1]!r}, {present[0]!r})."
-                )
-            return 1, 0
-        if not isinstance(self.levels, (tuple, list)) or len(self.levels) != 2 or self.levels[0] == self.levels[1]:
-            raise InputError(
-                f"`levels` must be a pair (treated, control) of different values. Got {self.levels!r} instead."
-            )
-        missing = [level for level in self.levels if level not in present]
-        if missing:
-            raise InputError(
-                f"`levels` names {missing}, which `treatment` column {self.treatment!r} never takes: "
-                f"{list(present)[:10]}."
-            )
-        return present.index(self.levels[0]), present.index(self.levels[1])
 
     def _require_overlap(self, table: Table, arms: tuple[int, int], result: CrossFit) -> None:
         a, everybody = table[self.treatment], self.target == "all"

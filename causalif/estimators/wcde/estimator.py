@@ -20,6 +20,7 @@ from causalif.estimators._common import (
     check_clip,
     check_options,
     common_settings,
+    compared_arms,
     diagnostics_of,
     read_plan,
     report_clipping,
@@ -154,7 +155,7 @@ class WCDE:
         columns = read_columns(
             data, self.outcome, self.treatment, chosen.mediators, chosen.adjust, self.cluster, self.weights
         )
-        arms = self._arms(columns.table)
+        arms = compared_arms(columns.table, self.treatment, self.levels)
         law = read_law(self.mediator_law, columns, chosen.mediators, arms[1]) if chosen.mediators else MediatorLaw()
         require_product_support(columns, self.treatment, arms, law.given)
         columns = self._with_cells_if_useful(columns, arms, law)
@@ -179,32 +180,6 @@ class WCDE:
         if list(self.mediators) or list(self.adjust):
             raise InputError("Give either `dag` or `mediators` and `adjust`: the graph chooses both by itself.")
         return from_graph(self.dag, data, self.treatment, self.outcome)
-
-    def _arms(self, table: Table) -> tuple[int, int]:
-        """Return the codes of the treated and the control level."""
-        present = table.levels[self.treatment]
-        if len(present) < 2:
-            raise InputError(
-                f"`treatment` column {self.treatment!r} has one value only ({present[0]!r}); it must vary."
-            )
-        if self.levels is None:
-            if len(present) > 2:
-                raise InputError(
-                    f"`treatment` column {self.treatment!r} has {len(present):,} values. Say which two to compare, "
-                    f"such as levels=({present[1]!r}, {present[0]!r}), and group the values of a continuous one first."
-                )
-            return 1, 0
-        if not isinstance(self.levels, (tuple, list)) or len(self.levels) != 2 or self.levels[0] == self.levels[1]:
-            raise InputError(
-                f"`levels` must be a pair (treated, control) of different values. Got {self.levels!r} instead."
-            )
-        missing = [level for level in self.levels if level not in present]
-        if missing:
-            raise InputError(
-                f"`levels` names {missing}, which `treatment` column {self.treatment!r} never takes: "
-                f"{list(present)[:10]}."
-            )
-        return present.index(self.levels[0]), present.index(self.levels[1])
 
     def _with_cells_if_useful(self, columns: Columns, arms: tuple[int, int], law: MediatorLaw) -> Columns:
         """Leave cells aside where some have too few rows in an arm, or the user named the other way."""
