@@ -231,6 +231,12 @@ class InvalidIVATE:
         if self.method == "selective":
             return selective.estimate(self, table, plan, roles)
         if roles.silent is not None:
+            if not roles.binary:
+                raise InputError(
+                    f"`treatment` column {self.treatment!r} is continuous and does not vary in one arm of "
+                    f'{self.instrument!r}; this method handles that for a binary treatment only. '
+                    'Use method="parametric".'
+                )
             return debiased.one_sided(table, plan, roles)
         return debiased.estimate(table, plan, roles, self.floor)
 

@@ -214,3 +214,15 @@ def test_no_covariates(binary):
         warnings.simplefilter("error")
         fit = ci.InvalidIVATE(**ROLES).fit(binary.data)
     assert np.isfinite(fit.std_errors["ATE"])
+
+
+def test_continuous_treatment_that_is_constant_in_one_arm_is_sent_to_the_parametric_route():
+    rng = np.random.default_rng(5)
+    z = rng.integers(0, 2, 2_000)
+    a = np.where(z == 1, rng.normal(1.0, 1.0, 2_000), 0.0)
+    data = pd.DataFrame({"z": z, "a": a, "y": 2 * a + z + rng.normal(size=2_000)})
+    with pytest.raises(InputError, match='Use method="parametric"'):
+        ci.InvalidIVATE(**ROLES, learners="linear").fit(data)
+    with pytest.warns(IdentificationWarning):
+        fit = ci.InvalidIVATE(**ROLES, method="parametric").fit(data)
+    assert abs(fit.params["ATE"] - 2) < 4 * fit.std_errors["ATE"]
