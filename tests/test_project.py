@@ -32,7 +32,7 @@ def version(text: str) -> tuple[int, ...]:
 
 def test_every_lower_bound_is_one_that_is_tried() -> None:
     oldest = pins("constraints-oldest.txt")
-    for name, bound in asked_for("plot", "progress", "distributed", "data", "test").items():
+    for name, bound in asked_for("flow", "plot", "progress", "distributed", "data", "test").items():
         assert oldest.get(name) == bound, name
 
 

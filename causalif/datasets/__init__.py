@@ -1,0 +1,31 @@
+"""Real tables with their provenance, and seeded simulations whose true answers are known exactly."""
+
+from causalif.datasets.simulations import (
+    Simulation,
+    simulate_confounded,
+    simulate_invalid_iv_binary,
+    simulate_invalid_iv_continuous,
+    simulate_multilevel_iv,
+    simulate_noncompliance,
+    simulate_wcde,
+    simulate_wcde_continuous,
+    simulate_weak_iv,
+)
+from causalif.datasets.tables import load_401k, load_card, load_loanapp, load_nhefs, load_nsw
+
+__all__ = [
+    "Simulation",
+    "load_401k",
+    "load_card",
+    "load_loanapp",
+    "load_nhefs",
+    "load_nsw",
+    "simulate_confounded",
+    "simulate_invalid_iv_binary",
+    "simulate_invalid_iv_continuous",
+    "simulate_multilevel_iv",
+    "simulate_noncompliance",
+    "simulate_wcde",
+    "simulate_wcde_continuous",
+    "simulate_weak_iv",
+]
