@@ -7,6 +7,8 @@ PINNED := $(FLAGS) --constraint constraints.txt
 BUILD := hatchling editables
 CHECKERS := ruff mypy pandas-stubs scipy-stubs types-tqdm
 PEERS := DoubleML
+# A variable, because a comma would end an argument of $(call).
+WHOLE := test,flow
 
 .PHONY: help demo test slow studies lint types wheel core oldest bench clean
 .DELETE_ON_ERROR:
@@ -80,14 +82,14 @@ endef
 	$(call environment,.venv-demo,--editable '.[plot]')
 
 .venv-test/stamp: pyproject.toml constraints.txt
-	$(call environment,.venv-test,--editable '.[test,flow]' $(CHECKERS))
+	$(call environment,.venv-test,--editable '.[$(WHOLE)]' $(CHECKERS))
 
 .venv-core/stamp: pyproject.toml constraints.txt
 	$(call environment,.venv-core,. pytest hypothesis)
 
 .venv-oldest/stamp: PINNED := $(FLAGS) --constraint constraints-oldest.txt
 .venv-oldest/stamp: pyproject.toml constraints-oldest.txt
-	$(call environment,.venv-oldest,--editable '.[test,flow]')
+	$(call environment,.venv-oldest,--editable '.[$(WHOLE)]')
 
 .venv-bench/stamp: pyproject.toml constraints.txt
 	$(call environment,.venv-bench,--editable '.[data]' $(PEERS))
