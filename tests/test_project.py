@@ -48,7 +48,7 @@ def test_extras() -> None:
     assert set(re.findall(r"\w+", everything)) == set(EXTRAS) - {"all", "gpu", "docs"} | {"causalif"}
 
 
-@pytest.mark.parametrize("name", ["demo", "test", "slow", "lint", "types", "core", "oldest", "bench"])
+@pytest.mark.parametrize("name", ["demo", "test", "slow", "lint", "types", "core", "oldest", "bench", "docs"])
 def test_every_check_has_its_own_target(name: str) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert re.search(rf"^{name}: (wheel|\.venv-\w+/stamp)$", makefile, flags=re.MULTILINE)

@@ -9,7 +9,8 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-VIGNETTES = sorted((Path(__file__).parents[1] / "vignettes").glob("*.py"))
+FOLDER = Path(__file__).parents[1] / "vignettes"
+VIGNETTES = sorted(path for path in FOLDER.glob("*.py") if path.name != "conf.py")
 
 
 @pytest.mark.parametrize("path", VIGNETTES, ids=lambda path: path.stem)
