@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -22,6 +24,7 @@ from causalif.engine.nuisance import (
     Nuisances,
     NuisanceSpec,
     Predict,
+    ShiftRatio,
     selected,
     targets,
 )
@@ -129,7 +132,7 @@ class Fitting:
     def on(self, slices: Sequence[slice]) -> list[Predictor]:
         """Return one predictor per slice, fitted outside it; on all rows if the one slice is everything."""
         spec, learner = self.problem.nodes[self.number].spec, self.problem.learners[self.number]
-        if isinstance(spec, DensityRatio):
+        if isinstance(spec, (DensityRatio, ShiftRatio)):
             with _Naming(self.place_of_errors):
                 return [self._ratio(spec, learner, slices, number) for number in range(len(slices))]
         X, target, weights = self.table.matrix(spec.given), self.target, self.weights
@@ -161,15 +164,20 @@ class Fitting:
         predictor: Predictor = learner.fit(X[keep], names, y[keep], None if w is None else w[keep], seed)
         return predictor
 
-    def _ratio(self, spec: DensityRatio, learner: Any, slices: Sequence[slice], number: int) -> Predictor:
+    def _ratio(self, spec: DensityRatio | ShiftRatio, learner: Any, slices: Sequence[slice], number: int) -> Predictor:
         part, n = slices[number], len(self.table)
         table = self.table if part == slice(0, n) else self.table.take(_outside(part, n))
         predictor: Predictor = learner.fit(spec, table, self._seed(slices, number))
         return predictor
 
     def _seed(self, slices: Sequence[slice], number: int) -> int:
-        key = (self.number, *self.place, len(slices), number)
+        key = (_content(self.problem.nodes[self.number].spec), *self.place, len(slices), number)
         return int(np.random.SeedSequence(self.problem.plan.seed, spawn_key=key).generate_state(1)[0] % 2**31)
+
+
+def _content(spec: NuisanceSpec) -> int:
+    """Number a nuisance by what it is, so that its randomness does not depend on who else is fitted."""
+    return zlib.crc32(re.sub(r" at 0x[0-9a-f]+", "", repr(spec)).encode())
 
 
 @dataclass(frozen=True, eq=False)

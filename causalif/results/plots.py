@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -54,6 +54,33 @@ def forest(
     ['ATE']
     """
     labels, centre, ends = _forest_rows(estimate, level, joint)
+    return intervals(labels, centre, ends, f"estimate and {'joint ' if joint else ''}{100 * level:g}% interval", ax)
+
+
+def intervals(labels: Sequence[str], centre: Array, ends: Array, described: str, ax: Axes | None = None) -> Axes:
+    """Draw points with intervals that were computed elsewhere, from top to bottom.
+
+    Parameters
+    ----------
+    labels : sequence of str, length J
+        Names beside the points.
+    centre, ends : ndarray of shape (J,), (J, 2)
+        Points and the ends of their intervals.
+    described : str
+        Label of the horizontal axis.
+    ax : matplotlib Axes, optional
+        Drawn into; a new figure by default.
+
+    Returns
+    -------
+    Axes
+
+    Examples
+    --------
+    >>> ax = intervals(["ATE"], np.array([2.0]), np.array([[1.0, 3.0]]), "estimate and 95% interval")
+    >>> ax.get_xlabel()
+    'estimate and 95% interval'
+    """
     ax = _axes(ax, height=1.1 + 0.38 * len(labels))
     y = np.arange(len(labels))
     ax.axvline(0, color=_GREY, linewidth=0.8, linestyle="--", zorder=0)
@@ -61,7 +88,7 @@ def forest(
     ax.plot(centre, y, "o", color=_COLOUR, markersize=5.5)
     ax.set_yticks(y, [_short(label) for label in labels])
     ax.set_ylim(len(labels) - 0.4, -0.6)
-    ax.set_xlabel(f"estimate and {'joint ' if joint else ''}{100 * level:g}% interval")
+    ax.set_xlabel(described)
     _strip(ax)
     return ax
 

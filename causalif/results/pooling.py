@@ -116,6 +116,36 @@ def _median_pool(theta: Array, sigma: Array) -> tuple[Array, Array]:
     return centre, np.sqrt(square) * scale
 
 
+def with_std_errors(estimate: Estimate, std_errors: npt.ArrayLike) -> Estimate:
+    """Multiply each column of influence values by one number, so that the standard errors are given ones.
+
+    Parameters
+    ----------
+    estimate : Estimate
+        With p terms.
+    std_errors : array of shape (p,)
+        What their standard errors shall be; a term that has none of its own keeps none.
+
+    Returns
+    -------
+    Estimate
+
+    Raises
+    ------
+    InputError
+        If a term without sampling variation shall have a standard error.
+
+    Examples
+    --------
+    >>> one = Estimate([1.0], [[1.0], [-1.0]], ["ATE"], pd.RangeIndex(2))
+    >>> with_std_errors(one, [2.0]).std_errors["ATE"].item()
+    2.0
+    """
+    wanted = np.asarray(std_errors, dtype=float)
+    psi = _rescaled(estimate.influence_values, wanted, estimate.clusters, estimate.labels)
+    return Estimate(estimate.values, psi, estimate.labels, estimate.index, estimate.clusters, estimate.settings)
+
+
 def _rescaled(mean: Array, pooled: Array, clusters: npt.NDArray[np.generic] | None, labels: Sequence[str]) -> Array:
     own = moments(mean, clusters).std_errors
     if np.any((own == 0) & (pooled > 0)):

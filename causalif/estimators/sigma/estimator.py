@@ -1,0 +1,276 @@
+"""`SIGMA`: effects along causal paths when the graph itself is uncertain."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import narwhals.stable.v1 as nw
+import numpy as np
+import pandas as pd
+
+from causalif._errors import IdentificationWarning, InputError
+from causalif._validate import in_range, one_of, whole_number
+from causalif.engine.crossfit import CrossFit
+from causalif.engine.learners import Learners
+from causalif.engine.problem import Plan
+from causalif.estimators._common import check_clip, check_options, common_settings, read_plan, seed_of
+from causalif.estimators.mediation.bridge import fit_questions
+from causalif.estimators.mediation.columns import Columns, Exposure, read_columns, read_exposure
+from causalif.estimators.mediation.diagnostics import judged, require_arms
+from causalif.estimators.mediation.estimator import LEARNER_NAMES, described
+from causalif.estimators.sigma.averaging import Answers
+from causalif.estimators.sigma.questions import Asked, ask, without_rare
+from causalif.estimators.sigma.result import SigmaResult
+from causalif.graphs.posterior import DAGPosterior
+from causalif.results.estimate import Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class SIGMA:
+    r"""Effects along causal paths, averaged over the graphs that the data leave possible.
+
+    A posterior over graphs says how stable each path from treatment to outcome is. Every path above a threshold gets
+    one estimate per distinct functional that the graphs ask for, each from its efficient influence function, and these
+    are averaged with the probabilities of the graphs,
+
+    .. math:: \bar\Delta_\pi = \sum_G P(G | D)\, \hat\delta_\pi(G), \qquad
+        V = \underbrace{\sum_G P(G)\hat V(G)}_{\text{within}} +
+        \underbrace{\sum_G P(G)\{\hat\delta_\pi(G) - \bar\Delta_\pi\}^2}_{\text{between}} + \text{Monte Carlo},
+
+    where a graph without the path contributes an exact zero.
+
+    Parameters
+    ----------
+    treatment, outcome : str
+        Columns, and nodes of the graphs. The outcome is numeric; estimates are in its unit.
+    posterior : DAGPosterior or SEM
+        The graphs with their probabilities, or what finds them in the data: `causalif.SplineSEM`,
+        `causalif.LinearSEM` or `causalif.FlowSEM`.
+    min_stability : float
+        Paths whose posterior probability is smaller are not estimated, default 0.15, in [0, 1]. A way to keep the
+        table short, not a test.
+    cutoff, max_paths : int
+        The longest path, in edges (default 10), and the most paths that are listed (default 10,000).
+    reference : {"control", "treated"}
+        The level of everything off the path.
+    on_recanting : {"interventional", "bundle", "skip"}
+        Where a graph does not identify the natural effect along a path: its analogue with independent draws, the
+        effect of all paths that share the first edge, or nothing.
+    adjust : {"dag", "optimal", "all_pretreatment"}
+        Covariates in each graph, see `causalif.PathEffect`.
+    levels : (treated, control), optional
+        Two values of a discrete treatment.
+    shift : float, optional
+        For a continuous treatment: everybody's is moved by so much, in its unit.
+    split : bool
+        Use one half of the rows (whole clusters) to find graphs and the other to estimate effects; needs a SEM.
+    min_mass : float
+        What graphs of less posterior mass ask about a path is not estimated, default 0.005; the mass left out is in
+        ``skipped_mass``. It spares fits for graphs that hardly count.
+    interval : {"mixture", "normal"}
+        Quantiles of the mixture of the graphs' normal laws, or the normal interval around the mean.
+    learners, folds, repeats, cluster, weights, clip, random_state, n_jobs, progress
+        As in `causalif.ATE`. Structure search uses neither weights nor clusters.
+
+    Raises
+    ------
+    InputError
+        On unusable columns, options or graphs, or if the outcome comes before the treatment.
+    PositivityError
+        If groups that have to be compared hardly overlap.
+
+    Notes
+    -----
+    Assumes what the posterior assumes (see the SEM), among it that there are no hidden common causes, and for natural
+    effects independence across worlds; the interventional analogue does without the latter. Intervals are statements
+    about a draw of the graph followed by a draw of the sample: they are as honest as the posterior. The same rows
+    choose graphs and estimate effects unless ``split``. Cost: graph search, then the learner fits of the distinct
+    nuisances, however many graphs ask for them.
+
+    References
+    ----------
+    Li, Liu, Tang, Hu, Su, Ge, Razzak and Segal (2025), NeurIPS, for the idea; Avin, Shpitser and Pearl (2005) for
+    identification; Zhou (2022), JRSS B 84, for the influence functions; Hoeting et al. (1999), Statistical Science 14,
+    equations 3-4, for the averages.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd, causalif as ci
+    >>> rng = np.random.default_rng(0)
+    >>> a = rng.integers(0, 2, 2000)
+    >>> m = 0.8 * a + rng.normal(size=2000)
+    >>> frame = pd.DataFrame({"A": a, "M": m, "Y": 0.5 * m + 0.3 * a + rng.normal(size=2000)})
+    >>> direct, chain = ci.parse_dag("A -> M -> Y; A -> Y"), ci.parse_dag("A -> M -> Y")
+    >>> posterior = ci.DAGPosterior.from_dags([direct, chain], [0.75, 0.25])
+    >>> fit = ci.SIGMA(treatment="A", outcome="Y", posterior=posterior, learners="linear").fit(frame)
+    >>> list(fit.effects["path"].unique())
+    ['A -> M -> Y', 'A -> Y', 'total']
+    >>> fit.paths["stability"].round(2).tolist()
+    [1.0, 0.75]
+    """
+
+    treatment: str
+    outcome: str
+    posterior: Any
+    min_stability: float = 0.15
+    cutoff: int = 10
+    max_paths: int = 10_000
+    reference: Literal["control", "treated"] = "control"
+    on_recanting: Literal["interventional", "bundle", "skip"] = "interventional"
+    adjust: str | Collection[str] = "dag"
+    levels: tuple[Any, Any] | None = None
+    shift: float | None = None
+    split: bool = False
+    min_mass: float = 0.005
+    interval: Literal["mixture", "normal"] = "mixture"
+    learners: Learners = "auto"
+    folds: Any = 5
+    repeats: int = 1
+    cluster: str | None = None
+    weights: str | None = None
+    clip: float = 0.01
+    random_state: int | np.random.Generator | None = 0
+    n_jobs: int | None = None
+    progress: bool = True
+
+    def fit(self, data: Any) -> SigmaResult:
+        """Find the graphs if need be, then estimate and average the effects along their paths.
+
+        Parameters
+        ----------
+        data : pandas.DataFrame or polars.DataFrame
+            One row per unit, with a column for every node of the graphs.
+
+        Returns
+        -------
+        SigmaResult
+            Frames ``paths``, ``effects`` and ``edges``.
+        """
+        self._check()
+        options = replace(self, random_state=seed_of(self.random_state))
+        search, rest = options._halves(data)
+        posterior = options._posterior(search)
+        return options._estimate(rest, posterior)
+
+    def _check(self) -> None:
+        check_options(self, LEARNER_NAMES)
+        check_clip(self.clip)
+        in_range("min_stability", self.min_stability, 0.0, 1.0, open_ends=False)
+        in_range("min_mass", self.min_mass, 0.0, 1.0, open_ends=False)
+        whole_number("cutoff", self.cutoff, 1)
+        whole_number("max_paths", self.max_paths, 1)
+        one_of("interval", self.interval, ("mixture", "normal"))
+        if not isinstance(self.posterior, DAGPosterior) and not hasattr(self.posterior, "fit"):
+            raise InputError(
+                "`posterior` must be a DAGPosterior, or a SEM that finds one, such as causalif.SplineSEM(). Got "
+                f"{type(self.posterior).__name__}; known graphs go through causalif.DAGPosterior.from_dags."
+            )
+        if self.split and isinstance(self.posterior, DAGPosterior):
+            raise InputError(
+                "`split=True` finds graphs in one half of the rows, so `posterior` must be a SEM such as "
+                "causalif.SplineSEM(). A DAGPosterior was found already: use split=False with rows "
+                "that it has not seen."
+            )
+
+    def _halves(self, data: Any) -> tuple[Any, Any]:
+        """Return the rows to find graphs in and the rows to estimate effects on."""
+        if not self.split:
+            return data, data
+        frame = _pandas(data)
+        rng = np.random.default_rng(np.random.SeedSequence(seed_of(self.random_state), spawn_key=(1,)))
+        groups = np.arange(len(frame)) if self.cluster is None else pd.factorize(frame[self.cluster])[0]
+        dealt = rng.permutation(groups.max() + 1) % 2 == 0
+        return frame[dealt[groups]], frame[~dealt[groups]]
+
+    def _posterior(self, data: Any) -> DAGPosterior:
+        if isinstance(self.posterior, DAGPosterior):
+            return self.posterior
+        frame = _pandas(data)
+        roles = [name for name in (self.cluster, self.weights) if name is not None]
+        found = self.posterior.fit(frame.drop(columns=[name for name in roles if name in frame]))
+        assert isinstance(found, DAGPosterior)
+        return found
+
+    def _estimate(self, data: Any, posterior: DAGPosterior) -> SigmaResult:
+        notes = _refuse_reversed(posterior, self.treatment, self.outcome)
+        paths = posterior.paths(self.treatment, self.outcome, cutoff=self.cutoff, max_paths=self.max_paths)
+        kept = paths[paths["stability"] >= self.min_stability].reset_index(drop=True)
+        weights = posterior.weights.to_numpy(dtype=float)
+        asked = without_rare(self._ask(posterior, list(kept["nodes"])), weights, self.min_mass)
+        mediators, covariates = asked.nodes()
+        columns = read_columns(
+            data, self.outcome, self.treatment, mediators, covariates, self.shift, self.cluster, self.weights
+        )
+        exposure = read_exposure(columns, self.levels, self.shift)
+        plan = read_plan(self, columns.table, (self.treatment,) if self.shift is None else ())
+        require_arms(columns, exposure, plan)
+        result = fit_questions(asked.questions, columns, exposure, plan, self.clip) if asked.questions else None
+        tables, warned = ({}, []) if result is None else judged(result, columns, exposure, columns.of(covariates))
+        answers = Answers(
+            functionals=None if result is None else _functionals(result, columns),
+            kinds=tuple(question.kind for question in asked.questions),
+            which=asked.which,
+            weights=weights,
+            draws=posterior.effective_sample_size,
+            rows=columns.table.index,
+            clusters=columns.table.clusters,
+        )
+        settings = self._settings(columns, exposure, plan, result, posterior)
+        settings |= {"notes": [*columns.table.notes, *notes], "warnings": warned}
+        return SigmaResult.of(posterior, kept, answers, settings, tables)
+
+    def _ask(self, posterior: DAGPosterior, paths: list[tuple[str, ...]]) -> Asked:
+        ends = (self.treatment, self.outcome)
+        return ask(posterior.dags, *ends, paths, self.reference, self.on_recanting, self.adjust)
+
+    def _settings(
+        self, columns: Columns, exposure: Exposure, plan: Plan, result: CrossFit | None, posterior: DAGPosterior
+    ) -> dict[str, Any]:
+        facts: dict[str, Any] = {"estimator": "SIGMA: effects along causal paths, averaged over graphs"}
+        facts |= {"outcome": self.outcome, "treatment": self.treatment} | described(exposure, columns, self.reference)
+        facts |= {"rows": len(columns.table), "cluster": self.cluster, "weights": self.weights}
+        facts |= {"graphs": len(posterior.weights), "split": self.split, "interval": self.interval}
+        if result is None:
+            return facts
+        adjusted = replace(self, adjust=self.adjust if isinstance(self.adjust, str) else tuple(self.adjust))
+        common = common_settings("", adjusted, columns.table, plan, result.folds)
+        facts |= {name: common[name] for name in ("folds", "repeats", "learners", "se_source", "random_state")}
+        return facts | {"functionals": len(result.labels)}
+
+
+def _functionals(result: CrossFit, columns: Columns) -> Estimate:
+    return Estimate(
+        result.values, result.influence, result.labels, columns.table.index, columns.table.clusters,
+        splits=result.splits, nuisances=result.nuisances,
+    )  # fmt: skip
+
+
+def _refuse_reversed(posterior: DAGPosterior, treatment: str, outcome: str) -> list[str]:
+    """Raise if the graphs put the outcome first; say so if no graph has a path."""
+    for role, name in (("treatment", treatment), ("outcome", outcome)):
+        if name not in posterior.names:
+            raise InputError(f"`{role}` {name!r} is not a node of the graphs: they have {list(posterior.names)[:12]}.")
+    ancestors = posterior.ancestor_probabilities
+    forward, backward = float(ancestors.loc[treatment, outcome]), float(ancestors.loc[outcome, treatment])
+    if backward > 0.5 > forward:
+        raise InputError(
+            f"`outcome` {outcome!r} is an ancestor of `treatment` {treatment!r} with posterior probability "
+            f"{backward:.2f}. Exchange them, or give the SEM `tiers` that say what comes first."
+        )
+    if forward > 0:
+        return []
+    note = f"No posterior graph has a directed path from {treatment} to {outcome}: every effect is 0 by the graphs."
+    warnings.warn(note, IdentificationWarning, stacklevel=4)
+    return [note]
+
+
+def _pandas(data: Any) -> pd.DataFrame:
+    if isinstance(data, pd.DataFrame):
+        return data
+    try:
+        return nw.from_native(data, eager_only=True).to_pandas()
+    except TypeError as error:
+        raise InputError(f"`data` must be a pandas or polars DataFrame. Got {type(data).__name__} instead.") from error

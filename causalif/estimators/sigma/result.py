@@ -1,0 +1,314 @@
+"""What `SIGMA` returns: paths, effects and edges, with the variance split by where it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from causalif._errors import InputError
+from causalif._validate import in_range, one_of
+from causalif.estimators.sigma.averaging import ABSENT, SKIPPED, Answers, Average
+from causalif.graphs.posterior import DAGPosterior
+from causalif.results import plots
+from causalif.results.estimate import Estimate, concat
+from causalif.results.pooling import with_std_errors
+from causalif.results.report import Table, number_format, plain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+TOTAL = "total"
+THRESHOLDS = (0.05, 0.15, 0.5, 0.95)
+NATURAL = ("natural", "total")
+HEADER = ("outcome", "treatment", "levels", "shift", "reference", "rows", "cluster", "weights", "graphs", "functionals",
+          "folds", "repeats", "learners", "se_source")  # fmt: skip
+NUMBERS = ("estimate", "std_error", "conf_low", "conf_high", "within", "between", "monte_carlo", "structural_share",
+           "prob_positive", "prob_negative")  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SigmaResult:
+    """Effects along causal paths, averaged over posterior graphs.
+
+    Parameters
+    ----------
+    paths : DataFrame
+        One row per estimated path: ``path``, ``length``, ``stability`` with its Monte Carlo interval, and the posterior
+        mass of the graphs in which its natural effect is identified (``identified_mass``), in which it recants and
+        another type of effect stands in (``recanting_mass``), and that were left out (``skipped_mass``).
+    effects : DataFrame
+        Two rows per path and two for the total effect, by ``scope``: "marginal" averages over all graphs, those
+        without the path contributing 0; "present" over the graphs that contain it. ``estimand`` names the types of
+        effect that were averaged. ``within``, ``between`` and ``monte_carlo`` are variances, ``structural_share`` is
+        ``between`` over their sum, ``prob_positive`` and ``prob_negative`` are over graphs and samples.
+    edges : DataFrame
+        ``tail``, ``head``, ``probability`` of every edge that some graph has.
+    estimate : Estimate, optional
+        The marginal effects with influence values, scaled so that standard errors are those of ``effects``.
+    posterior : DAGPosterior
+        The graphs.
+    answers : Answers
+        Estimates of the distinct functionals, and which graph asks for which.
+    settings : mapping
+        What the summary's header prints.
+    diagnostics : mapping of str to DataFrame
+        ``nuisances``, one line per fitted nuisance.
+    """
+
+    paths: pd.DataFrame
+    effects: pd.DataFrame
+    edges: pd.DataFrame
+    estimate: Estimate | None
+    posterior: DAGPosterior
+    answers: Answers
+    settings: Mapping[str, Any]
+    diagnostics: Mapping[str, pd.DataFrame]
+
+    @classmethod
+    def of(
+        cls,
+        posterior: DAGPosterior,
+        paths: pd.DataFrame,
+        answers: Answers,
+        settings: Mapping[str, Any],
+        diagnostics: Mapping[str, pd.DataFrame],
+    ) -> SigmaResult:
+        """Average all answers."""
+        labels = (*paths["path"], TOTAL)
+        averages = list(_averages(labels, answers))
+        marginal = [average for _, scope, average in averages if scope == "marginal" and average is not None]
+        return cls(
+            paths=_with_masses(paths, answers),
+            effects=_effects(averages, answers, labels, 0.95, settings["interval"]),
+            edges=_edges(posterior),
+            estimate=_estimate(marginal, settings) if marginal else None,
+            posterior=posterior,
+            answers=answers,
+            settings=settings,
+            diagnostics=diagnostics,
+        )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The estimated paths and the total effect."""
+        return (*self.paths["path"], TOTAL)
+
+    def to_frame(self, level: float = 0.95) -> pd.DataFrame:
+        """Return ``effects`` with intervals of another level."""
+        in_range("level", level, 0.0, 1.0)
+        averages = list(_averages(self.labels, self.answers))
+        return _effects(averages, self.answers, self.labels, level, self.settings["interval"])
+
+    def components(self, path: str | Sequence[Any]) -> pd.DataFrame:
+        """Return the distinct answers about one path, with the posterior mass that asks for each.
+
+        Parameters
+        ----------
+        path : str or sequence of nodes
+            Such as "A -> M -> Y" or ("A", "M", "Y"), or "total".
+
+        Returns
+        -------
+        DataFrame
+            ``estimand``, ``mass``, ``estimate``, ``std_error``; the row "absent" is the exact zero.
+
+        Raises
+        ------
+        InputError
+            If the path is not among those estimated.
+        """
+        label = path if isinstance(path, str) else " -> ".join(map(str, path))
+        if label not in self.labels:
+            raise InputError(f"`path` {label!r} was not estimated. These were: {list(self.labels)}.")
+        number = self.labels.index(label)
+        rows = []
+        for term, mass in sorted(self.answers.masses(number).items(), key=lambda item: -item[1]):
+            one = None if term == SKIPPED else self.answers.component(term, label)
+            name = "skipped" if term == SKIPPED else "absent" if term < 0 else self.answers.kinds[term]
+            value, error = (np.nan, np.nan) if one is None else (one.values[0], one.moments.std_errors[0])
+            rows.append((name, mass, value, error))
+        return pd.DataFrame(rows, columns=["estimand", "mass", "estimate", "std_error"])
+
+    def sensitivity(self, thresholds: Sequence[float] = THRESHOLDS) -> pd.DataFrame:
+        """Return how many paths other thresholds would select, see `DAGPosterior.thresholds`.
+
+        Parameters
+        ----------
+        thresholds : sequence of float
+            Smallest stability of a selected path, in [0, 1].
+
+        Returns
+        -------
+        DataFrame
+            Indexed by threshold: ``paths``, and ``expected_false``, the share of them that is expected to be absent.
+        """
+        return self.posterior.thresholds(self.settings["treatment"], self.settings["outcome"], thresholds)
+
+    def summary(self, level: float = 0.95, scope: Literal["marginal", "present"] = "marginal") -> Table:
+        """Return the table of effects; its ``str()`` is text and notebooks show it as HTML.
+
+        Parameters
+        ----------
+        level : float, default 0.95
+            Level of the intervals.
+        scope : {"marginal", "present"}
+            Averages over all graphs, or over those that contain the path.
+        """
+        one_of("scope", scope, ("marginal", "present"))
+        frame = self.to_frame(level)
+        rows = [_cells(row) for row in frame[frame["scope"] == scope].itertuples(index=False)]
+        columns = ("", "stability", "estimate", "std error", f"{100 * level:g}% low", f"{100 * level:g}% high",
+                   "P(> 0)", "structural")  # fmt: skip
+        shown = {key: self.settings[key] for key in HEADER if self.settings.get(key) is not None}
+        header = tuple((key.replace("_", " ").replace("se source", "std errors").capitalize(), plain(value))
+                       for key, value in shown.items())  # fmt: skip
+        return Table(str(self.settings["estimator"]), header, columns, tuple(rows), tuple(self._notes(scope)))
+
+    def _notes(self, scope: str) -> Iterator[str]:
+        over = "all graphs, 0 where the path is absent" if scope == "marginal" else "graphs that contain the path"
+        yield f"Averages over {over}. Structural: share of the variance that lies between graphs."
+        recanting = self.paths[self.paths["recanting_mass"] > 0]
+        skipped = self.paths[self.paths["skipped_mass"] > 0]
+        if len(recanting):
+            masses = "; ".join(f"{row.path}: {row.recanting_mass:.0%}" for row in recanting.itertuples())
+            yield (
+                "Where a graph does not identify the natural effect along a path, another type of effect stands in "
+                f"(posterior mass {masses}); see `estimand`."
+            )
+        if len(skipped):
+            masses = "; ".join(f"{row.path}: {row.skipped_mass:.1%}" for row in skipped.itertuples())
+            yield f"Not estimated, the other graphs with the path standing in (posterior mass): {masses}."
+        yield "Rows that chose the graphs also estimate the effects." if not self.settings["split"] else (
+            "Graphs come from one half of the rows, effects from the other."
+        )
+        yield from self.settings["notes"]
+        yield from (f"Warning: {text}" for text in self.settings["warnings"])
+
+    def plot(
+        self, kind: Literal["effects", "stability", "graph"] = "effects", ax: Axes | None = None, level: float = 0.95
+    ) -> Axes:
+        """Draw the marginal effects, the stability of the paths, or the graph of edge probabilities.
+
+        Parameters
+        ----------
+        kind : {"effects", "stability", "graph"}
+            What to draw.
+        ax : matplotlib Axes, optional
+            Drawn into; a new figure by default.
+        level : float, default 0.95
+            Level of the intervals.
+
+        Returns
+        -------
+        Axes
+        """
+        one_of("kind", kind, ("effects", "stability", "graph"))
+        if kind == "graph":
+            return self.posterior.plot(ax=ax)
+        if kind == "stability":
+            if not len(self.paths):
+                raise InputError("No path is stable enough to draw: lower `min_stability`.")
+            ends = self.paths[["lower", "upper"]].to_numpy(dtype=float)
+            centre = self.paths["stability"].to_numpy(dtype=float)
+            ax = plots.intervals(list(self.paths["path"]), centre, ends, "share of posterior graphs with the path", ax)
+            ax.set_xlim(-0.02, 1.02)
+            return ax
+        frame = self.to_frame(level)
+        frame = frame[frame["scope"] == "marginal"]
+        ends = frame[["conf_low", "conf_high"]].to_numpy(dtype=float)
+        described = f"effect averaged over graphs, and {100 * level:g}% interval"
+        return plots.intervals(list(frame["path"]), frame["estimate"].to_numpy(dtype=float), ends, described, ax)
+
+    def __str__(self) -> str:
+        """Plain text table."""
+        return str(self.summary())
+
+    def __repr__(self) -> str:
+        """Plain text table."""
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
+
+
+def _averages(labels: Sequence[str], answers: Answers) -> Iterator[tuple[int, str, Average | None]]:
+    for number, label in enumerate(labels):
+        for scope in ("marginal", "present"):
+            average = answers.average(number, label, scope == "present")
+            if average is not None or scope == "marginal":
+                yield number, scope, average
+
+
+def _effects(
+    averages: Iterable[tuple[int, str, Average | None]], answers: Answers, labels: Sequence[str], level: float, how: str
+) -> pd.DataFrame:
+    rows = []
+    for number, scope, average in averages:
+        masses = answers.masses(number)
+        rows.append(
+            {
+                "path": labels[number],
+                "scope": scope,
+                "estimand": _estimand(answers, number),
+                "stability": sum(w for term, w in masses.items() if term != ABSENT),
+                **(dict.fromkeys(NUMBERS, np.nan) if average is None else _numbers(average, level, how)),
+                "functionals": sum(term >= 0 for term in masses),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _numbers(average: Average, level: float, how: str) -> dict[str, float]:
+    within, between, monte_carlo = average.variances()
+    total = within + between + monte_carlo
+    estimate, share = float(average.pooled.params.iloc[0]), between / total if total > 0 else 0.0
+    ends, signs = average.interval(level, how), (average.probability(1), average.probability(-1))
+    found = (estimate, average.std_error, *ends, within, between, monte_carlo, share, *signs)
+    return dict(zip(NUMBERS, found, strict=True))
+
+
+def _estimand(answers: Answers, number: int) -> str:
+    """Name the types of effect that graphs ask for, the most probable first."""
+    masses: dict[str, float] = {}
+    for term, weight in answers.masses(number).items():
+        if term >= 0:
+            masses[answers.kinds[term]] = masses.get(answers.kinds[term], 0.0) + weight
+    return " or ".join(sorted(masses, key=lambda kind: -masses[kind])) or "not identified"
+
+
+def _with_masses(kept: pd.DataFrame, answers: Answers) -> pd.DataFrame:
+    numbers = range(len(kept))
+    skipped = [answers.masses(j).get(SKIPPED, 0.0) for j in numbers]
+    return kept.assign(
+        identified_mass=[answers.mass(j, NATURAL) for j in numbers],
+        recanting_mass=[answers.mass(j, ("interventional", "bundle")) for j in numbers],
+        skipped_mass=skipped,
+    )
+
+
+def _edges(posterior: DAGPosterior) -> pd.DataFrame:
+    wide = posterior.edge_probabilities
+    rows = [(tail, head, float(wide.loc[tail, head])) for tail in wide.index for head in wide.columns]
+    frame = pd.DataFrame([row for row in rows if row[2] > 0], columns=["tail", "head", "probability"])
+    return frame.sort_values("probability", ascending=False, kind="stable", ignore_index=True)
+
+
+def _estimate(marginal: Sequence[Average], settings: Mapping[str, Any]) -> Estimate:
+    together = concat([average.pooled.estimate for average in marginal])
+    scaled = with_std_errors(together, [average.std_error for average in marginal])
+    kept = {key: value for key, value in settings.items() if key not in ("notes", "warnings")}
+    return Estimate(
+        scaled.values, scaled.influence_values, scaled.labels, scaled.index, scaled.clusters,
+        {**kept, "se_source": "influence function within graphs, plus the variance between graphs"},
+    )  # fmt: skip
+
+
+def _cells(row: Any) -> tuple[str, ...]:
+    write = number_format(row.estimate, row.std_error)
+    numbers = [write(x) for x in (row.estimate, row.std_error, row.conf_low, row.conf_high)]
+    return (row.path, f"{row.stability:.2f}", *numbers, f"{row.prob_positive:.2f}", f"{row.structural_share:.0%}")
+
