@@ -23,7 +23,8 @@ from sklearn.utils.validation import check_is_fitted
 from causalif._errors import InputError
 from causalif._validate import Array
 from causalif.engine.learners import Learners, Predictor, SklearnLearner, SklearnPredictor, choose_learner
-from causalif.engine.nuisance import DensityRatio, selected
+from causalif.engine.nuisance import DensityRatio, ShiftRatio, met, selected
+from causalif.engine.riesz import SIMPLE, RieszLearner
 from causalif.table import Table
 
 # Between normal blocks the ratio varies about as much as they are correlated. One that varies by less than a tenth of
@@ -32,6 +33,7 @@ FLAT, CORRELATED = 0.1, 6.0
 CERTAIN = 1e-9
 MOST_TERMS = 600
 LOOKED_AT = 2000
+FEWEST = 20
 Numbers = npt.NDArray[np.intp]
 
 
@@ -140,14 +142,34 @@ class RatioLearner:
         """The classifier, for reports."""
         return self.classifier.estimator
 
-    def fit(self, spec: DensityRatio, table: Table, seed: int) -> Predictor:
+    def fit(self, spec: DensityRatio | ShiftRatio, table: Table, seed: int) -> Predictor:
         """Fit on training rows and return the ratio as a function of the columns ``spec.given``."""
+        if isinstance(spec, ShiftRatio):
+            return self._fit_shift(spec, table, seed)
+        inside = met(spec.within, table)
+        table = table if inside is None else table.take(inside)
         X, y, weights = _classes(spec, table, np.random.default_rng(seed))
         fitted = self.classifier.fit(X, spec.given, y, weights, seed)
         _require_interactions(fitted, len(spec.given))
         ratio = Ratio(fitted, float(weights[y == 0].sum() / weights[y == 1].sum()))
         _require_dependence_seen(ratio, spec, table)
         return ratio
+
+    def _fit_shift(self, spec: ShiftRatio, table: Table, seed: int) -> Predictor:
+        """Tell rows that were moved (class 1) from observed ones (class 0) where both can be."""
+        a, X, sampled = table[spec.treatment], table.matrix(spec.given), table.weights
+        moved, seen = spec.moves(a), spec.reached(a)
+        if moved.sum() < FEWEST or seen.sum() < FEWEST:
+            raise InputError(
+                f"only {int(moved.sum())} rows can be shifted by {spec.shift:g} within [{spec.low:g}, {spec.high:g}]. "
+                "Choose a smaller shift"
+            )
+        shifted = X[moved].copy()
+        shifted[:, 0] += spec.shift
+        y = np.repeat([0.0, 1.0], [int(seen.sum()), len(shifted)])
+        w = np.ones(len(y)) if sampled is None else np.concatenate([sampled[seen], sampled[moved]])
+        fitted = self.classifier.fit(np.vstack([X[seen], shifted]), spec.given, y, w, seed)
+        return ShiftedRatio(Ratio(fitted, 1.0), spec)
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,9 +185,27 @@ class Ratio:
         return np.asarray(self.sizes * p / (1.0 - p))
 
 
-def choose_ratio_learner(learners: Learners, spec: DensityRatio) -> RatioLearner:
+@dataclass(frozen=True, eq=False)
+class ShiftedRatio:
+    """A fitted ratio of moved to observed rows, 0 where no row can have moved to."""
+
+    ratio: Ratio
+    spec: ShiftRatio
+
+    def __call__(self, X: Array) -> Array:
+        """Return the ratio at every row, shape (n,)."""
+        return np.where(self.spec.reached(X[:, 0]), self.ratio(X), 0.0)
+
+
+def choose_ratio_learner(learners: Learners, spec: DensityRatio | ShiftRatio) -> RatioLearner | RieszLearner:
     """Return the learner of a ratio: the default, a quadratic logistic regression for "linear", or a user's."""
     chosen = learners.get(spec.learner, "auto") if isinstance(learners, Mapping) else learners
+    if isinstance(spec, ShiftRatio):
+        return RatioLearner(_shift_classifier(learners, spec, chosen))
+    if spec.by == "riesz":
+        return RieszLearner((SIMPLE,)) if chosen == "linear" else RieszLearner()
+    if spec.among:
+        raise InputError('A density ratio with `among` is estimated by least squares only: ask for by="riesz".')
     if isinstance(chosen, str) and chosen == "linear":
         return RatioLearner(SklearnLearner(quadratic_logistic(), "probability"))
     if hasattr(chosen, "fit_folds"):
@@ -177,6 +217,15 @@ def choose_ratio_learner(learners: Learners, spec: DensityRatio) -> RatioLearner
         return RatioLearner(SklearnLearner(RatioClassifier(), "probability"))
     learner: SklearnLearner = choose_learner(learners, spec)
     return RatioLearner(learner)
+
+
+def _shift_classifier(learners: Learners, spec: ShiftRatio, chosen: Any) -> SklearnLearner:
+    """Return the classifier of moved rows, any that can predict probabilities."""
+    if isinstance(chosen, str):
+        model = quadratic_logistic() if chosen == "linear" else RatioClassifier()
+        return SklearnLearner(model, "probability")
+    learner: SklearnLearner = choose_learner(learners, spec)
+    return learner
 
 
 def _classes(spec: DensityRatio, table: Table, rng: np.random.Generator) -> tuple[Array, Array, Array]:

@@ -97,7 +97,8 @@ class Probability:
 class DensityRatio:
     """The ratio p(first | where) p(second) / p(first, second): a product of marginals over the joint law.
 
-    Estimated by telling observed rows from rows in which the two blocks were dealt independently of each other.
+    Estimated by telling observed rows from rows in which the two blocks were dealt independently of each other, or
+    by least squares (``by="riesz"``), which also allows p(first, second, among) in the denominator.
 
     Parameters
     ----------
@@ -105,6 +106,12 @@ class DensityRatio:
         The two blocks of columns; each is dealt as a whole.
     where : tuple of (str, float)
         Conditions on the rows that the first block is drawn from.
+    among : tuple of (str, float)
+        Conditions on the rows that the denominator is about, least squares only.
+    by : {"classification", "riesz"}
+        How it is estimated.
+    within : tuple of (str, float)
+        Conditions on the rows that all three laws are about, classification only.
     permutations : int
         How many times the second block is dealt anew.
     learner : str
@@ -119,6 +126,9 @@ class DensityRatio:
     permutations: int = 4
     learner: str = "density_ratio"
     bounds: tuple[float, float] | None = None
+    among: Where = ()
+    by: Literal["classification", "riesz"] = "classification"
+    within: Where = ()
     kind = "probability"
     target = None
     weight = None
@@ -128,6 +138,56 @@ class DensityRatio:
     def given(self) -> tuple[str, ...]:
         """Both blocks."""
         return self.first + self.second
+
+
+@dataclass(frozen=True)
+class ShiftRatio:
+    """The density that a shift of the treatment brings to a row, over the density that is there.
+
+    The treatment moves from a to a + shift unless that lies outside [low, high]; then it stays. With the law of those
+    that moved, the ratio is p(a − shift, given) / p(a, given) where a − shift lies in [low, high], and 0 elsewhere.
+    Estimated by telling moved rows from observed ones. Those that stay are not counted: where a + shift is outside
+    [low, high] the density of all is this ratio plus 1.
+
+    Parameters
+    ----------
+    treatment : str
+        Column of a continuous treatment.
+    others : tuple of str
+        What is conditioned on.
+    shift, low, high : float
+        Size of the shift and the support.
+    learner : str
+        Key under which a user chooses the classifier.
+    bounds : (float, float)
+        Ratios outside are clipped; the clipped rows are counted and reported.
+    """
+
+    treatment: str
+    others: tuple[str, ...]
+    shift: float
+    low: float
+    high: float
+    learner: str = "density_ratio"
+    bounds: tuple[float, float] | None = None
+    kind = "probability"
+    target = None
+    weight = None
+    where: Where = ()
+    needs = ()
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Treatment and the others."""
+        return (self.treatment, *self.others)
+
+    def moves(self, a: Array) -> npt.NDArray[np.bool_]:
+        """Return which treatment values move."""
+        return np.asarray((a + self.shift >= self.low) & (a + self.shift <= self.high))
+
+    def reached(self, a: Array) -> npt.NDArray[np.bool_]:
+        """Return which treatment values are reached by a move."""
+        return np.asarray((a - self.shift >= self.low) & (a - self.shift <= self.high))
 
 
 @dataclass(frozen=True)
@@ -202,7 +262,7 @@ class Held:
         return np.asarray(np.bincount(codes, weights=self.probabilities, minlength=levels), dtype=float)
 
 
-NuisanceSpec: TypeAlias = Mean | Probability | DensityRatio | Marginal
+NuisanceSpec: TypeAlias = Mean | Probability | DensityRatio | ShiftRatio | Marginal
 
 
 def targets(spec: NuisanceSpec, table: Table, eta: Nuisances) -> tuple[Array, Array | None]:
@@ -225,6 +285,11 @@ def column_target(spec: NuisanceSpec, table: Table) -> Array:
 
 def selected(spec: NuisanceSpec, table: Table) -> npt.NDArray[np.bool_] | None:
     """Return the rows that a nuisance is about, None for all."""
-    if not spec.where:
+    return met(spec.where, table)
+
+
+def met(where: Where, table: Table) -> npt.NDArray[np.bool_] | None:
+    """Return the rows that meet conditions, None for all."""
+    if not where:
         return None
-    return np.asarray(np.logical_and.reduce([table[column] == value for column, value in spec.where]))
+    return np.asarray(np.logical_and.reduce([table[column] == value for column, value in where]))

@@ -11,7 +11,7 @@ from causalif.engine.density_ratio import choose_ratio_learner
 from causalif.engine.estimand import Estimand
 from causalif.engine.folds import Folds
 from causalif.engine.learners import Learners, choose_learner
-from causalif.engine.nuisance import DensityRatio, Marginal, NuisanceSpec
+from causalif.engine.nuisance import DensityRatio, Marginal, NuisanceSpec, ShiftRatio
 
 Names: TypeAlias = Mapping[str, int]
 
@@ -109,7 +109,9 @@ class Problem:
 def _learner(learners: Learners, spec: NuisanceSpec) -> Any:
     if isinstance(spec, Marginal):
         return None
-    return choose_ratio_learner(learners, spec) if isinstance(spec, DensityRatio) else choose_learner(learners, spec)
+    if isinstance(spec, (DensityRatio, ShiftRatio)):
+        return choose_ratio_learner(learners, spec)
+    return choose_learner(learners, spec)
 
 
 def _resolve(estimand: Estimand, numbers: dict[Node, int]) -> Names:

@@ -61,13 +61,8 @@ class DirectEffect:
         return effects if self._curve is None else np.hstack([effects, curve - other_curve])
 
     def derived(self, rows: Table, eta: Nuisances) -> dict[str, Array]:
-        """Return the weights that were used, zero outside their arm, and which of them were capped."""
-        found: dict[str, Array] = {}
-        for arm in (self.treated, self.control) if self.treated.mediators else ():
-            weight, capped = arm.weight(rows, eta)
-            inside = rows[arm.treatment] == arm.level
-            found[f"weight{arm.level:g}"], found[f"capped{arm.level:g}"] = weight * inside, (capped & inside) * 1.0
-        return found
+        """Return the weights that were used in both arms, and what was capped or moved."""
+        return {**self.treated.report(rows, eta), **self.control.report(rows, eta)}
 
     def plug_in(self, law: FiniteLaw) -> Array:
         """Return all coordinates by summation."""

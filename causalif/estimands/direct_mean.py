@@ -19,11 +19,13 @@ from causalif.engine.nuisance import (
     Mean,
     Nuisances,
     NuisanceSpec,
+    Predict,
     Probability,
     Where,
 )
 from causalif.estimands.mediator_law import MARGINAL, Cells, Groups, MediatorLaw
 from causalif.estimands.product_average import Averages, of_cells, of_pairs, with_columns
+from causalif.estimands.targeting import Targeted, targeted
 from causalif.table import Table
 
 # Probabilities of a cell below this say that it is never seen with such covariates.
@@ -67,6 +69,11 @@ class DirectMean:
         Law of the mediators.
     part : {"evaluation", "training"}
         Rows behind p(m) and p(c) in cross-fitting.
+    weights_by : {"classification", "riesz"}
+        Whether w is made of probabilities (and the density ratio), or estimated as a whole by least squares.
+    limits : (float, float), optional
+        The range of the outcome. If given, Q is targeted: its log odds within the range are moved by the constant that
+        makes the average of 1(A = a) w (Y − Q) zero over the evaluated rows, so that the estimate is a plug-in.
 
     References
     ----------
@@ -85,6 +92,8 @@ class DirectMean:
     groups: Groups | None = None
     law: MediatorLaw = MARGINAL
     part: Literal["training", "evaluation"] = "evaluation"
+    weights_by: Literal["classification", "riesz"] = "classification"
+    limits: tuple[float, float] | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -98,6 +107,10 @@ class DirectMean:
     @property
     def _pi(self) -> str:
         return f"pi{1.0 if self.levels == 2 else self.level:g}"
+
+    @property
+    def _w(self) -> str:
+        return f"w{self.level:g}"
 
     @property
     def _given(self) -> tuple[str, ...]:
@@ -117,19 +130,27 @@ class DirectMean:
 
     def nuisances(self) -> Mapping[str, NuisanceSpec]:
         """Return the nuisances of this arm."""
-        modelled = 1.0 if self.levels == 2 else self.level
-        bounds = (self.clip, 1 - self.clip)
-        specs: dict[str, NuisanceSpec] = {
-            self._pi: Probability(self.treatment, self._given, level=modelled, bounds=bounds)
-        }
+        specs = {} if self._by_squares else self._treatment_nuisance(self._given)
         if self.mediators:
             specs |= self._law_nuisances()
+        if self.limits is not None:
+            specs["rows"] = Marginal((), part="evaluation")
         specs[self._mu] = Mean(self.outcome, self._given, where=((self.treatment, self.level),))
         return specs
 
+    def _treatment_nuisance(self, given: tuple[str, ...]) -> dict[str, NuisanceSpec]:
+        modelled = 1.0 if self.levels == 2 else self.level
+        return {self._pi: Probability(self.treatment, given, level=modelled, bounds=(self.clip, 1 - self.clip))}
+
+    @property
+    def _by_squares(self) -> bool:
+        return bool(self.mediators) and self.weights_by == "riesz"
+
     def _law_nuisances(self) -> dict[str, NuisanceSpec]:
         where: Where = () if self.law.arm is None else ((self.treatment, self.law.arm),)
-        specs = self._ratio_nuisances(where) if self.cells is None else self._cell_nuisances(self.cells)
+        specs = self._weight_nuisances(where)
+        if self.cells is not None:
+            specs["p(cell)"] = Marginal((self.cells.column,), part=self.part)
         if self.law.given is None:
             law = self.mediators if self.cells is None else (self.cells.column,)
             specs["p(m)"] = Marginal(law, where, self.part)
@@ -149,17 +170,27 @@ class DirectMean:
         """Whether one probability gives that of the only other cell."""
         return self._wanted == (0, 1) and self.cells is not None and len(self.cells) == 2
 
-    def _ratio_nuisances(self, where: Where) -> dict[str, NuisanceSpec]:
+    def _weight_nuisances(self, where: Where) -> dict[str, NuisanceSpec]:
+        """Return what the weight is made of, besides P(A = a | M, C)."""
+        if self._by_squares:
+            among = ((self.treatment, self.level),)
+            return {self._w: DensityRatio(self.mediators, self.adjust, where, among=among, by="riesz")}
+        if self.cells is not None:
+            return self._cell_nuisances(self.cells)
         return {"ratio": DensityRatio(self.mediators, self.adjust, where)} if self.adjust or where else {}
 
     def _cell_nuisances(self, cells: Cells) -> dict[str, NuisanceSpec]:
         modelled = (1,) if self._complementary else self._wanted
         bounds = (NEVER, 1 - NEVER)
-        specs: dict[str, NuisanceSpec] = {
-            f"p(m{cell}|c)": Probability(cells.column, self.adjust, float(cell), learner="mediator", bounds=bounds)
+        return {
+            self._cell_name(cell): Probability(
+                cells.column, self.adjust, float(cell), learner="mediator", bounds=bounds
+            )
             for cell in modelled
         }
-        return specs | {"p(cell)": Marginal((cells.column,), part=self.part)}
+
+    def _cell_name(self, cell: int) -> str:
+        return f"p(m{cell}|c)"
 
     # --- the influence function ----------------------------------------------------------------------------------
 
@@ -169,24 +200,45 @@ class DirectMean:
 
     def with_curve(self, rows: Table, eta: Nuisances) -> tuple[Array, Array]:
         """Return φ, and those of E[Y(a, m)] at every cell m, (n, L); L = 0 without cells or with a given law."""
-        mu = eta[self._mu](rows)
-        inside = rows[self.treatment] == self.level
-        if not self.mediators:
-            phi = mu + inside / self._propensity(rows, eta) * (rows[self.outcome] - mu)
-            return phi, np.empty((len(rows), 0))
-        residual = inside * (rows[self.outcome] - mu)
+        q = self.regression(eta)
+        mu = q(rows)
+        residual = (rows[self.treatment] == self.level) * (rows[self.outcome] - mu)
         weighted = self.weight(rows, eta)[0] * residual
+        if not self.mediators:
+            return mu + weighted, np.empty((len(rows), 0))
         if self.cells is None:
-            averages = of_pairs(eta[self._mu], rows, *_laws(eta), self._group_of_held(eta))
+            averages = of_pairs(q, rows, *laws_of(eta), self._group_of_held(eta))
             return weighted + self._regression_part(rows, eta, averages), self._by_group(rows, weighted, averages)
-        at_cells, cell = self.at_cells(rows, eta), rows[self.cells.column].astype(np.intp)
+        at_cells, cell = self.at_cells(rows, q), rows[self.cells.column].astype(np.intp)
         if self.law.given is not None:
             return weighted + np.asarray(self.law.given) @ at_cells, np.empty((len(rows), 0))
         share = (cell[:, None] == np.arange(len(self.cells))) * (self._inverse(rows, eta)[0] * residual)[:, None]
-        first, second = _laws(eta)
-        at_held = at_cells if second.rows is rows else self.at_cells(second.rows, eta)
+        first, second = laws_of(eta)
+        at_held = at_cells if second.rows is rows else self.at_cells(second.rows, q)
         averages = of_cells(at_cells, mu, cell, first, second, at_held)
         return weighted + self._regression_part(rows, eta, averages), share + at_cells.T
+
+    def regression(self, eta: Nuisances) -> Predict:
+        """Return Q as a function of rows, targeted if the range of the outcome is given."""
+        if self.limits is None:
+            return eta[self._mu]
+        held = _held(eta, "rows")
+        inside = held.probabilities * (held.rows[self.treatment] == self.level)
+        weights = self.weight(held.rows, eta)[0] * inside
+        return targeted(eta[self._mu], held.rows, held.rows[self.outcome], weights, self.limits)
+
+    def report(self, rows: Table, eta: Nuisances) -> dict[str, Array]:
+        """Return the weights that were used, zero outside the arm, where they were capped, and how Q was moved."""
+        found: dict[str, Array] = {}
+        if self.mediators:
+            weight, moved = self.weight(rows, eta)
+            inside = rows[self.treatment] == self.level
+            found = {"weight": weight * inside, "capped": (moved > 0) * inside * 1.0}
+            found |= {"negative": (moved < 0) * inside * 1.0} if self._by_squares else {}
+        q = self.regression(eta)
+        if isinstance(q, Targeted):
+            found |= {"moved": np.full(len(rows), q.epsilon), "outside": q.outside(rows)}
+        return {f"{name}{self.level:g}": values for name, values in found.items()}
 
     def _group_of_held(self, eta: Nuisances) -> npt.NDArray[np.intp] | None:
         """Return the range of each row that p(m) is held on."""
@@ -217,21 +269,33 @@ class DirectMean:
             deviation = (rows[self.treatment] == self.law.arm) / eta["P(arm)"](rows) * deviation
         return averages.over_first + deviation
 
-    def weight(self, rows: Table, eta: Nuisances) -> tuple[Array, npt.NDArray[np.bool_]]:
-        """Return p(M) p(C) / p(a, M, C), capped, and where it was capped; p(M) is the law that is averaged over."""
-        if self.cells is not None:
-            inverse, capped = self._inverse(rows, eta)
-            return self.law_of_cells(eta)[rows[self.cells.column].astype(np.intp)] * inverse, capped
-        raw = (eta["ratio"](rows) if "ratio" in eta else 1.0) / self._propensity(rows, eta)
-        return np.minimum(raw, 1.0 / self.clip), raw > 1.0 / self.clip
+    def weight(self, rows: Table, eta: Nuisances) -> tuple[Array, Array]:
+        """Return p(M) p(C) / p(a, M, C), capped; and 1 where it was capped, −1 where it was negative and set to zero.
 
-    def _inverse(self, rows: Table, eta: Nuisances) -> tuple[Array, npt.NDArray[np.bool_]]:
-        """Return 1 / P(a, m | C) at each row's own cell m, at most 1 / (clip p(m)), and where it was capped."""
+        p(M) is the law that is averaged over; without mediators the weight is 1 / P(A = a | C).
+        """
+        if not self.mediators:
+            weight = 1.0 / self._propensity(rows, eta)
+            return weight, np.zeros(len(weight))
+        if self.cells is not None:
+            inverse, moved = self._inverse(rows, eta)
+            return self.law_of_cells(eta)[rows[self.cells.column].astype(np.intp)] * inverse, moved
+        if self._by_squares:
+            return _within(eta[self._w](rows), 1.0 / self.clip)
+        return _within((eta["ratio"](rows) if "ratio" in eta else 1.0) / self._propensity(rows, eta), 1.0 / self.clip)
+
+    def _inverse(self, rows: Table, eta: Nuisances) -> tuple[Array, Array]:
+        """Return 1 / P(a, m | C) at each row's own cell m, at most 1 / (clip p(m)), and where it was moved."""
         assert self.cells is not None
         cell = rows[self.cells.column].astype(np.intp)
-        raw = 1.0 / (self._probability_of_cell(rows, eta) * self._propensity(rows, eta))
-        highest = 1.0 / (self.clip * _held(eta, "p(cell)").masses(len(self.cells))[cell])
-        return np.minimum(raw, highest), raw > highest
+        observed = _held(eta, "p(cell)").masses(len(self.cells))
+        if self._by_squares:
+            # The weight was fitted for the observed law, or for that of one arm.
+            law = observed if self.law.arm is None else self.law_of_cells(eta)
+            raw = eta[self._w](rows) * np.divide(1.0, law, out=np.zeros(len(law)), where=law > 0)[cell]
+        else:
+            raw = 1.0 / (self._probability_of_cell(rows, eta) * self._propensity(rows, eta))
+        return _within(raw, 1.0 / (self.clip * observed[cell]))
 
     def _propensity(self, rows: Table, eta: Nuisances) -> Array:
         pi = eta[self._pi](rows)
@@ -247,19 +311,19 @@ class DirectMean:
         assert self.cells is not None
         cell = rows[self.cells.column]
         if self._complementary:
-            one = eta["p(m1|c)"](rows)
+            one = eta[self._cell_name(1)](rows)
             return np.where(cell == 1, one, 1.0 - one)
         own = np.ones(len(rows))
         for number in self._wanted:
-            own = np.where(cell == number, eta[f"p(m{number}|c)"](rows), own)
+            own = np.where(cell == number, eta[self._cell_name(number)](rows), own)
         return own
 
-    def at_cells(self, rows: Table, eta: Nuisances) -> Array:
-        """Return Q at every cell and the rows' covariates, shape (L, n); 0 where the law never asks for the cell."""
+    def at_cells(self, rows: Table, q: Predict) -> Array:
+        """Return q at every cell and the rows' covariates, shape (L, n); 0 where the law never asks for the cell."""
         assert self.cells is not None
         found = np.zeros((len(self.cells), len(rows)))
         for cell in self._wanted:
-            found[cell] = eta[self._mu](self._set(rows, self.cells.values[cell]))
+            found[cell] = q(self._set(rows, self.cells.values[cell]))
         return found
 
     def _set(self, rows: Table, values: tuple[float, ...]) -> Table:
@@ -289,7 +353,7 @@ class DirectMean:
 
     def _at_points(self, law: FiniteLaw) -> Array:
         """Return ∫ Q(m, c) p(c) dc at every support point's own m."""
-        m, c = _codes(law, self.mediators), _codes(law, self.adjust)
+        m, c = codes(law, self.mediators), codes(law, self.adjust)
         table = np.full((m.max() + 1, c.max() + 1), np.nan)
         table[m, c] = self._regression(law)
         return np.asarray((table @ np.bincount(c, weights=law.probabilities))[m])
@@ -312,7 +376,14 @@ class DirectMean:
         return masses
 
 
-def _laws(eta: Nuisances) -> tuple[Held, Held]:
+def _within(raw: Array, highest: float | Array) -> tuple[Array, Array]:
+    """Return the weights between 0 and the highest, and in which direction each was moved: 1 where it was too high."""
+    weight = np.clip(raw, 0.0, highest)
+    return weight, np.sign(raw - weight)
+
+
+def laws_of(eta: Nuisances) -> tuple[Held, Held]:
+    """Return the laws of mediators and covariates."""
     return _held(eta, "p(m)"), _held(eta, "p(c)")
 
 
@@ -322,7 +393,7 @@ def _held(eta: Nuisances, name: str) -> Held:
     return held
 
 
-def _codes(law: FiniteLaw, columns: tuple[str, ...]) -> npt.NDArray[np.intp]:
+def codes(law: FiniteLaw, columns: tuple[str, ...]) -> npt.NDArray[np.intp]:
     """Number the combinations of some columns, one number per support point."""
     if not columns:
         return np.zeros(len(law.points), dtype=np.intp)

@@ -203,7 +203,10 @@ def _outer(values: Array) -> float:
     return float(np.partition(values, stray)[stray])
 
 
-def report_clipping(result: CrossFit, n: int) -> list[str]:
+AMONG_TREATED = ", or ask for the effect among the treated"
+
+
+def report_clipping(result: CrossFit, n: int, otherwise: str = AMONG_TREATED) -> list[str]:
     """Warn of clipped probabilities with their counts; refuse when so many are clipped that overlap is absent."""
     messages: list[str] = []
     clipped = result.fits["clipped"].to_numpy(dtype=int)
@@ -212,7 +215,7 @@ def report_clipping(result: CrossFit, n: int) -> list[str]:
     for name, count, target in zip(result.fits.index, clipped, result.fits["target"], strict=True):
         if count == 0:
             continue
-        refuse_clipped(target, count, n)
+        refuse_clipped(target, count, n, otherwise)
         message = (
             f"{count:,} of {n:,} rows were clipped at the bounds of the probability of {target!r} (nuisance {name!r})."
         )
@@ -221,14 +224,13 @@ def report_clipping(result: CrossFit, n: int) -> list[str]:
     return messages
 
 
-def refuse_clipped(target: str, count: int, n: int) -> None:
+def refuse_clipped(target: str, count: int, n: int, otherwise: str = AMONG_TREATED) -> None:
     """Raise if so many probabilities lie outside their bounds that the groups hardly overlap."""
     if count > CLIPPED_SHARE * n:
         raise PositivityError(
             f"The probability of {target!r} is outside the bounds for {count:,} of {n:,} rows: the groups that are "
             "compared hardly overlap, so the effect is not identified for everybody. Restrict the data to the "
-            "region of "
-            "overlap, adjust for fewer variables, or ask for the effect among the treated."
+            f"region of overlap, or adjust for fewer variables{otherwise}."
         )
 
 

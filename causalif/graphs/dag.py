@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Collection, Hashable, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ Node: TypeAlias = Hashable
 Ids: TypeAlias = AbstractSet[int]
 Rows: TypeAlias = list[tuple[int, ...]]
 NOTHING: frozenset[int] = frozenset()
-_SHOWN = 8
+_SHOWN, _FEW = 8, 1_000
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -135,7 +136,7 @@ def _rows(flat: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> Rows:
 def _not_a_dag(dag: object) -> str:
     hints = {
         "str": " Read the text with `causalif.parse_dag` first.",
-        "PDAG": " Undirected edges are understood by `adjustment_sets` only; orient them first.",
+        "PDAG": " Undirected edges are understood by `adjustment_sets` and `draw` only; orient them first.",
         "Graph": " Its edges have no direction; write them as `A -- B` or build a `causalif.PDAG`.",
     }
     kind = type(dag).__name__
@@ -191,10 +192,21 @@ def read_nodes(graph: Graph, value: Any, name: str) -> set[int]:
 
 def _unknown(graph: Graph, wanted: list[Any], name: str) -> InputError:
     unknown = [node for node in wanted if not _hash_in(node, graph.number)]
+    hint = f" Did you mean {close}?" if (close := _alike(graph, unknown[0])) else ""
+    hint += " Leave out what the graph does not have." if name == "observed" and not hint else ""
     return InputError(
         f"`{name}` must name nodes of the graph. {', '.join(map(repr, unknown[:_SHOWN]))} is not among its "
-        f"{len(graph.nodes)} nodes: {graph.listed(range(len(graph.nodes)))}."
+        f"{len(graph.nodes)} nodes: {graph.listed(range(len(graph.nodes)))}.{hint}"
     )
+
+
+def _alike(graph: Graph, unknown: Any) -> str:
+    """The first node that is written like an unknown one but for case or type, or nearly so in a small graph."""
+    text, texts = str(unknown).casefold(), [str(node).casefold() for node in graph.nodes]
+    close = text if text in texts else ""
+    if not close and len(texts) <= _FEW:
+        close = next(iter(difflib.get_close_matches(text, texts, n=1, cutoff=0.8)), "")
+    return repr(graph.nodes[texts.index(close)]) if close else ""
 
 
 def _hash_in(value: Any, number: dict[Node, int]) -> bool:

@@ -43,7 +43,7 @@ def draw(dag: nx.DiGraph | PDAG, highlight: Iterable[Node] = (), ax: Axes | None
     ImportError
         If matplotlib is not installed (``pip install causalif[plot]``).
     InputError
-        If the graph has a cycle or a highlighted node is not in it.
+        If ``dag`` is no such graph, it has a cycle, or a highlighted node is not in it.
 
     Notes
     -----
@@ -55,7 +55,8 @@ def draw(dag: nx.DiGraph | PDAG, highlight: Iterable[Node] = (), ax: Axes | None
     >>> sorted(text.get_text() for text in ax.texts)
     ['A', 'C', 'Y']
     """
-    latent = () if isinstance(dag, PDAG) else [v for v, marks in dag.nodes(data=True) if marks.get("latent")]
+    marked = isinstance(dag, nx.DiGraph)
+    latent = [v for v, marks in dag.nodes(data=True) if marks.get("latent")] if marked else ()
     return draw_graph(dag, highlight, ax, (), latent)
 
 
@@ -137,15 +138,16 @@ def _arc(start: Array, end: Array, bend: float) -> Array:
 
 
 def _bend(inches: Array, letters: npt.NDArray[np.int_], u: int, v: int) -> float:
-    """The flattest arc that runs through few boxes of other nodes."""
-    half = np.column_stack([0.045 * letters + 0.12, np.full(len(letters), 0.2)])
+    """The flattest arc that runs through few boxes of other nodes, or else near few of them."""
     others = np.delete(np.arange(len(inches)), [u, v])
+    half = np.column_stack([0.045 * letters + 0.08, np.full(len(letters), 0.14)])[others]
 
-    def hits(bend: float) -> int:
-        gaps = np.abs(_arc(inches[u], inches[v], bend)[:, None] - inches[others]) < half[others]
-        return int(gaps.all(axis=2).any(axis=0).sum())
+    def hits(bend: float) -> tuple[int, int]:
+        gaps = np.abs(_arc(inches[u], inches[v], bend)[:, None] - inches[others])
+        through, near = ((gaps < half + margin).all(axis=2).any(axis=0).sum() for margin in (0.0, 0.06))
+        return int(through), int(near)
 
-    return min(_BENDS, key=lambda bend: (hits(bend), abs(bend)))
+    return min(_BENDS, key=lambda bend: (*hits(bend), abs(bend)))
 
 
 def positions(graph: Graph) -> Array:

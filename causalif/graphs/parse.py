@@ -16,6 +16,7 @@ _TOKEN = re.compile(
     r"""(?P<space>[^\S\n]+|//[^\n]*|\#[^\n]*)
     |(?P<end>[;\n])
     |(?P<comma>,)
+    |(?P<circle>@-[@>-]|<-@|--@|(?<=[^\s;{}][^\S\n])(?:o-[o>-]|<-o|--o)(?=\s))
     |(?P<arrow><->|<-|->|--|→|←)
     |(?P<quoted>"(?:[^"\\]|\\.)*")
     |(?P<attributes>\[(?:[^\]"]|"(?:[^"\\]|\\.)*")*\])
@@ -26,6 +27,10 @@ _TOKEN = re.compile(
 _BLOCKS = ("dag", "pdag", "digraph")
 _DOT_DEFAULTS = ("node", "edge", "graph")
 _LATENT = re.compile(r"(?:^|[\[,\s])(latent|unobserved)\s*(?=[,\]\s])")
+_CIRCLE = (
+    "Marks with circles stand for a graph in which common causes are left out (a PAG), which is not understood here: "
+    'write "->" where the direction is known, "--" where it is not, and name common causes.'
+)
 _HINT = 'Write edges as "A -> B", chains as "A -> B -> C", groups as "{A B} -> Y", apart by ";" or line ends.'
 
 
@@ -111,6 +116,8 @@ def _tokens(text: str) -> list[_Token]:
             shown = text[at:].split("\n", maxsplit=1)[0][:30]
             raise InputError(f"`text` cannot be read on line {line}, from {shown!r} on. {_HINT}")
         kind, piece = str(match.lastgroup), match.group()
+        if kind == "circle":
+            raise InputError(f"`text` has the edge mark {piece!r} on line {line}. {_CIRCLE}")
         if kind == "quoted":
             piece = re.sub(r"\\(.)", r"\1", piece[1:-1])
         if kind != "space":

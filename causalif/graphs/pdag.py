@@ -28,7 +28,7 @@ class PDAG:
     Raises
     ------
     InputError
-        If an edge is listed both ways or twice in different roles, or joins a node with itself.
+        If an edge is no pair of two different nodes, or is listed both ways or in both roles.
 
     Notes
     -----
@@ -55,11 +55,7 @@ class PDAG:
         undirected: Iterable[Iterable[Node]] = (),
         nodes: Iterable[Node] = (),
     ) -> None:
-        lines = [tuple(edge) for edge in undirected]
-        arrows = [tuple(edge) for edge in directed]
-        for edge in lines + arrows:
-            if len(set(edge)) != 2 or len(edge) != 2:
-                raise InputError(f"Every edge of a PDAG must join two different nodes. Got {edge!r}.")
+        lines, arrows = _pairs("undirected", undirected), _pairs("directed", directed)
         order = dict.fromkeys([*nodes, *(node for edge in lines + arrows for node in edge)])
         object.__setattr__(self, "directed", frozenset(arrows))
         object.__setattr__(self, "undirected", frozenset(map(frozenset, lines)))
@@ -67,6 +63,26 @@ class PDAG:
         both = [edge for edge in self.directed if edge[::-1] in self.directed or frozenset(edge) in self.undirected]
         if both:
             raise InputError(f"Two nodes of a PDAG share one edge at most. {both[0]!r} is listed in two ways.")
+
+
+def _pairs(name: str, edges: Iterable[Iterable[Node]]) -> list[tuple[Node, ...]]:
+    """Read edges, each a pair of two different nodes."""
+    pairs = []
+    for edge in edges if isinstance(edges, Iterable) else [edges]:
+        pair = tuple(edge) if isinstance(edge, Iterable) else (edge,)
+        if len(pair) != 2 or not all(map(_hashable, pair)) or pair[0] == pair[1]:
+            raise InputError(f"`{name}` must list edges, each a pair of two different nodes. Got {edge!r}.")
+        pairs.append(pair)
+    return pairs
+
+
+def _hashable(node: object) -> bool:
+    """Tell whether something can be a node; a tuple of lists only looks so."""
+    try:
+        hash(node)
+    except TypeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, eq=False)

@@ -74,6 +74,9 @@ class Search(Protocol):
     def all(self) -> Iterator[frozenset[int]]:
         """Valid sets, one by one."""
 
+    def used(self, nodes: Ids) -> tuple[Ids, ...]:
+        """The parts of a valid set that regression and weights depend on; equal for sets with equal influence."""
+
     def failure(self, nodes: Ids) -> Failure | None:
         """Why the graph refuses a set of observed nodes; None when it is valid."""
 

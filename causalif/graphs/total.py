@@ -11,7 +11,7 @@ from causalif._errors import InputError, NotIdentifiedError
 from causalif.graphs.dag import NOTHING, Graph, Ids, causal_between, closure, directed_path
 from causalif.graphs.moral import Separators
 from causalif.graphs.question import Failure, Question
-from causalif.graphs.separation import open_path
+from causalif.graphs.separation import open_path, touched
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +75,11 @@ class TotalSearch:
     def all(self) -> Iterator[frozenset[int]]:
         """Every valid set."""
         return self.separators.all()
+
+    def used(self, nodes: Ids) -> tuple[Ids, ...]:
+        """What E[Y | a, z] and p(a | z) depend on."""
+        graph, x, y = self.question.graph, self.question.treatment, self.question.outcome
+        return touched(graph, {y}, nodes | x) & nodes, touched(graph, x, nodes) & nodes
 
     def failure(self, nodes: Ids) -> Failure | None:
         """A forbidden node, or an open back-door path."""

@@ -3,7 +3,7 @@
 For a set Z with mediators Z1 and covariates Z2 the estimand is the average of E[Y | a, z1, z2] over p(z1) p(z2). Z is
 valid when this equals the average over p(m') p(o), m' being the mediators among the outcome's parents and o the other
 parents. Two sufficient tests are used, `replaces_parents` and `intervenes`; a set that passes either is valid in every
-law of the graph. Both can refuse, rarely, a set that is valid.
+law of the graph. Neither is known to be necessary.
 """
 
 from __future__ import annotations
@@ -79,6 +79,12 @@ class WcdeSearch:
         """Drop what the outcome does not depend on given the treatments and the rest: it leaves the estimand alone."""
         q = self.question
         return touched(q.graph, {q.outcome}, nodes | q.treatment) & nodes
+
+    def used(self, nodes: Ids) -> tuple[Ids, ...]:
+        """What E[Y | a, z1, z2] and, on either side, the weight p(z1) / p(a, z1 | z2) depend on."""
+        graph, x = self.question.graph, self.question.treatment
+        z1, z2 = nodes & self.mediators, nodes - self.mediators
+        return self.reduced(nodes), touched(graph, x | z2, z1) & z1, touched(graph, x | z1, z2) & z2
 
     def replaces_parents(self, nodes: Ids) -> bool:
         """Parents left out have law p(t | z1) p(o | z2), so averaging over them changes nothing."""
@@ -243,12 +249,16 @@ class WcdeSearch:
         return start if plain else self._trimmed(start)
 
     def _trimmed(self, nodes: frozenset[int]) -> frozenset[int]:
-        """Drop nodes one at a time while the set stays valid, mediators first."""
+        """Drop nodes one at a time while the set stays valid, mediators first; then several at once where few are."""
         order = sorted(nodes - self.question.required, key=lambda v: (v not in self.mediators, v))
         for node in order:
             if self.valid(nodes - {node}):
                 return self._trimmed(nodes - {node})
-        return nodes
+        if len(self.allowed) > FEW:
+            return nodes
+        # Two nodes can open what the other one closes, so that neither can be dropped alone.
+        smaller = (frozenset(few) | self.question.required for few in subsets(order))
+        return next((few for few in smaller if self.valid(few)), nodes)
 
     @cached_property
     def cheapest(self) -> frozenset[int]:

@@ -138,7 +138,7 @@ def with_std_errors(estimate: Estimate, std_errors: npt.ArrayLike) -> Estimate:
     Examples
     --------
     >>> one = Estimate([1.0], [[1.0], [-1.0]], ["ATE"], pd.RangeIndex(2))
-    >>> with_std_errors(one, [2.0]).std_errors["ATE"].item()
+    >>> round(with_std_errors(one, [2.0]).std_errors["ATE"].item(), 6)
     2.0
     """
     wanted = np.asarray(std_errors, dtype=float)

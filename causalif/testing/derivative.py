@@ -19,7 +19,9 @@ from causalif.engine.nuisance import (
     NuisanceSpec,
     Predict,
     Probability,
+    ShiftRatio,
     Where,
+    met,
     targets,
 )
 from causalif.table import Table
@@ -147,6 +149,9 @@ def saturated(estimand: Estimand, law: FiniteLaw) -> Nuisances:
         if isinstance(spec, DensityRatio):
             eta[name] = _lookup(spec, rows, _exact_ratio(spec, rows, law))
             continue
+        if isinstance(spec, ShiftRatio):
+            eta[name] = _lookup(spec, rows, _exact_shift(spec, rows, law))
+            continue
         target, weights = targets(spec, rows, eta)
         mass = np.ones(len(rows)) if weights is None else weights
         for column, value in spec.where:
@@ -156,12 +161,23 @@ def saturated(estimand: Estimand, law: FiniteLaw) -> Nuisances:
 
 
 def _exact_ratio(spec: DensityRatio, rows: Table, law: FiniteLaw) -> Array:
-    """Return p(first | where) p(second) / p(first, second) at every support point."""
+    """Return p(first | where) p(second) / p(first, second, among) at every support point."""
 
     def mass(columns: tuple[str, ...], where: Where = ()) -> Array:
-        return Held.of(Marginal(columns, where), rows, law.probabilities)(rows)
+        return Held.of(Marginal(columns, spec.within + where), rows, law.probabilities)(rows)
 
-    return mass(spec.first, spec.where) * mass(spec.second) / mass(spec.given)
+    inside = met(spec.among, rows)
+    share = 1.0 if inside is None else float(law.probabilities @ inside)
+    joint = share * mass(spec.given, spec.among)  # 0 outside the rows that the laws are about, where nobody asks
+    product = mass(spec.first, spec.where) * mass(spec.second)
+    return np.divide(product, joint, out=np.zeros(len(rows)), where=joint > 0)
+
+
+def _exact_shift(spec: ShiftRatio, rows: Table, law: FiniteLaw) -> Array:
+    """Return p(a − shift, others) / p(a, others) at every support point, 0 where no point moves to it."""
+    held, a = Held.of(Marginal(spec.given), rows, law.probabilities), rows[spec.treatment]
+    before = held(rows.assign(**{spec.treatment: a - spec.shift}))
+    return np.where(spec.reached(a), before, 0.0) / held(rows)
 
 
 def _lookup(spec: NuisanceSpec, rows: Table, values: Array) -> Predict:
@@ -175,6 +191,7 @@ def _covariates(estimand: Estimand) -> tuple[str, ...]:
     specs = estimand.nuisances().values()
     roles = {spec.target for spec in specs if isinstance(spec.target, str)}
     roles |= {column for spec in specs for column, _ in spec.where}
+    roles |= {spec.treatment for spec in specs if isinstance(spec, ShiftRatio)}
     return tuple(dict.fromkeys(name for spec in specs for name in spec.given if name not in roles))
 
 
@@ -187,6 +204,8 @@ def _supports(estimand: Estimand) -> dict[str, tuple[float, ...]]:
             levels.setdefault(column, {0.0, 1.0}).add(value)
         if isinstance(spec, Probability):
             levels.setdefault(spec.target, {0.0, 1.0}).add(spec.level)
+        if isinstance(spec, ShiftRatio):
+            levels[spec.treatment] = set(np.arange(spec.low, spec.high + 1e-9, abs(spec.shift)).tolist())
     three = len(covariates) == 1
     support: dict[str, tuple[float, ...]] = {name: (0.0, 1.0, 2.0) if three else (0.0, 1.0) for name in covariates}
     support |= {name: tuple(sorted(values)) for name, values in levels.items()}

@@ -2,12 +2,14 @@
 
     python tests/coverage/study_wcde.py --design discrete --rows 2000 --draws 500
     python tests/coverage/study_wcde.py --design continuous --rows 2000 --draws 200 --learners flexible
+    python tests/coverage/study_wcde.py --design continuous --learners flexible --weights-by riesz --method tmle
+    python tests/coverage/study_wcde.py --design sequential --rows 2000 --draws 400
     python tests/coverage/study_wcde.py --design sets --rows 20000 --draws 200
     python tests/coverage/study_wcde.py --design marginals --rows 2000 --draws 500
 
 "discrete" and "sets" draw from `causalif.datasets.simulate_wcde` (seven binary nodes, truth by enumeration) with
 saturated regressions; "sets" compares four valid adjustment sets. "continuous" is `simulate_wcde_continuous`, truth in
-closed form. "marginals" compares empirical marginal laws from the evaluation rows with those from the training rows.
+closed form. "sequential" has a confounder that the treatment affects. "marginals" compares empirical marginal laws from the evaluation rows with those from the training rows.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import argparse
 import math
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -31,7 +33,7 @@ from sklearn.preprocessing import PolynomialFeatures
 from threadpoolctl import threadpool_limits
 
 from causalif._errors import CausalifWarning
-from causalif.datasets import simulate_wcde, simulate_wcde_continuous
+from causalif.datasets import Simulation, simulate_wcde, simulate_wcde_continuous
 from causalif.engine.crossfit import cross_fit
 from causalif.engine.problem import Plan
 from causalif.estimands.direct_effect import DirectEffect
@@ -96,20 +98,46 @@ def continuous_curve(band: pd.DataFrame) -> npt.NDArray[np.float64]:
     return np.array([1 + m[a:b].mean() / 2 + 1 / 6 for a, b in zip(first, last, strict=True)])
 
 
-def one_draw(design: str, learners: str, n: int, seed: int, adjust: Sequence[str], law: str) -> dict[str, float]:
+def affected(n: int, seed: int) -> Simulation:
+    """Draw a confounder L of mediator and outcome that the treatment affects, U being latent; CDE(m) = 1 + m / 2."""
+    rng = np.random.default_rng(seed)
+    c, u = rng.binomial(1, 0.5, n), rng.binomial(1, 0.5, n)
+    a = rng.binomial(1, 0.3 + 0.4 * c)
+    late = rng.binomial(1, 0.15 + 0.3 * a + 0.35 * u)
+    m = rng.binomial(1, 0.2 + 0.5 * late + 0.1 * a)
+    y = a + m + 0.5 * a * m + c + 2 * u + rng.normal(size=n)
+    share = 0.2 + 0.5 * (0.15 + 0.3 * 0.5 + 0.35 * 0.5) + 0.1 * 0.5
+    truth = {"WCDE": 1 + share / 2, "CDE(M=0)": 1.0, "CDE(M=1)": 1.5}
+    # With the mediators' law among the controls: E[L | A = 0] = 0.15 + 0.35 / 2, whatever C is.
+    truth["WCDE (control law)"] = 1 + (0.2 + 0.5 * 0.325) / 2
+    return Simulation(pd.DataFrame({"C": c, "A": a, "L": late, "M": m, "Y": y}), truth, pd.DataFrame({"U": u}))
+
+
+DRAWS: dict[str, Any] = {
+    "continuous": (lambda n, seed: simulate_wcde_continuous(n, random_state=seed), ["M"]),
+    "discrete": (lambda n, seed: simulate_wcde(n, random_state=seed), ["M1", "M2"]),
+    "sequential": (affected, ["M"]),
+}
+
+
+def one_draw(
+    design: str, learners: str, n: int, seed: int, adjust: Sequence[str], law: str, route: Mapping[str, str]
+) -> dict[str, float]:
     """Fit one table."""
-    if design == "continuous":
-        simulated, mediators = simulate_wcde_continuous(n, random_state=seed), ["M"]
-    else:
-        simulated, mediators = simulate_wcde(n, random_state=seed), ["M1", "M2"]
+    draw, mediators = DRAWS[design]
+    simulated, chosen = draw(n, seed), LEARNERS[learners]
+    if route.get("weights_by") == "riesz" and not isinstance(chosen, str):
+        chosen = {"outcome": chosen["outcome"]}
     question = WCDE(
         outcome="Y",
         treatment="A",
         mediators=mediators,
         adjust=list(adjust),
         mediator_law=law,
-        learners=LEARNERS[learners],
+        intermediate=["L"] if design == "sequential" else [],
+        learners=chosen,
         random_state=seed,
+        **route,
     )
     with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", CausalifWarning)
@@ -157,11 +185,12 @@ def study(
     law: str = "marginal",
     jobs: int = 1,
     first: int = 0,
+    **route: str,
 ) -> dict[str, float]:
-    """Return the summary over seeded draws."""
-    adjust = ("C",) if design == "continuous" else adjust
+    """Return the summary over seeded draws; ``route`` holds method and weights_by."""
+    adjust = adjust if design == "discrete" else ("C",)
     seeds = range(first, first + draws)
-    lines = Parallel(n_jobs=jobs)(delayed(one_draw)(design, learners, n, seed, adjust, law) for seed in seeds)
+    lines = Parallel(n_jobs=jobs)(delayed(one_draw)(design, learners, n, seed, adjust, law, route) for seed in seeds)
     return summarised(pd.DataFrame(lines), n)
 
 
@@ -211,9 +240,13 @@ def study_marginals(n: int, draws: int) -> pd.DataFrame:
 def main() -> None:
     """Read the command line, run, print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("--design", choices=["discrete", "continuous", "sets", "marginals"], default="discrete")
+    parser.add_argument(
+        "--design", choices=["discrete", "continuous", "sequential", "sets", "marginals"], default="discrete"
+    )
     parser.add_argument("--learners", choices=sorted(LEARNERS))
     parser.add_argument("--law", choices=["marginal", "control"], default="marginal")
+    parser.add_argument("--weights-by", choices=["classification", "riesz"], default="classification")
+    parser.add_argument("--method", choices=["one_step", "tmle"], default="one_step")
     parser.add_argument("--rows", type=int, default=2_000)
     parser.add_argument("--draws", type=int, default=200)
     parser.add_argument("--first", type=int, default=0, help="seed of the first draw")
@@ -221,7 +254,10 @@ def main() -> None:
     chosen = parser.parse_args()
     learners = chosen.learners or ("flexible" if chosen.design == "continuous" else "saturated")
     start = time.perf_counter()
-    print(f"{chosen.design}, {learners} learners, {chosen.law} law, n={chosen.rows:,}, {chosen.draws} draws")
+    print(
+        f"{chosen.design}, {learners} learners, {chosen.law} law, weights by {chosen.weights_by}, {chosen.method}, "
+        f"n={chosen.rows:,}, {chosen.draws} draws"
+    )
     if chosen.design == "sets":
         print(study_sets(chosen.rows, chosen.draws, chosen.jobs).round(4).to_string())
     elif chosen.design == "marginals":
@@ -229,7 +265,8 @@ def main() -> None:
         print(table.round(5).to_string(), f"\nSD of the difference: {table.attrs['difference']:.2g}")
     else:
         options = {"law": chosen.law, "jobs": chosen.jobs, "first": chosen.first}
-        found = study(chosen.design, learners, chosen.rows, chosen.draws, **options)
+        route = {"weights_by": chosen.weights_by, "method": chosen.method}
+        found = study(chosen.design, learners, chosen.rows, chosen.draws, **options, **route)
         for name, value in found.items():
             print(f"  {name:<18}{value:9.5f}")
     print(f"{time.perf_counter() - start:.0f} s")

@@ -60,6 +60,18 @@ class Law:
         """The average of E[Y | arm, z1, z2] over p(z1) p(z2)."""
         return float((self.given(arm, z1 | z2, y)[1] * self.p(z1) * self.p(z2)).sum())
 
+    def influence(self, arm: dict[int, int], y: int, z1: frozenset[int], z2: frozenset[int]) -> np.ndarray:
+        """The uncentred influence function of one arm, on the grid of all values."""
+        seen, mean = self.given(arm, z1 | z2, y)
+        level = np.arange(2.0).reshape([2 if v == y else 1 for v in range(self.size)])
+        here = np.ones((1,) * self.size)
+        for v, a in arm.items():
+            here = here * (np.arange(2) == a).reshape([2 if u == v else 1 for u in range(self.size)])
+        f1 = (mean * self.p(z2)).sum(axis=tuple(z2), keepdims=True)
+        f2 = (mean * self.p(z1)).sum(axis=tuple(z1), keepdims=True)
+        phi = here * self.p(z1) * self.p(z2) / seen * (level - mean) + f1 + f2
+        return np.broadcast_to(phi, (2,) * self.size)
+
     def variance(self, arms: list[dict[int, int]], y: int, z1: frozenset[int], z2: frozenset[int]) -> float:
         """Exact variance of the influence function of one arm, or of the first minus the second."""
         target = self.p(z1) * self.p(z2)
@@ -109,6 +121,12 @@ class Exact:
 
     def all_valid(self, observed: Iterable[int], required: frozenset[int] = frozenset()) -> list[frozenset[int]]:
         return [z for z in subsets(set(observed) - self.x - {self.y}) if required <= z and self.valid(z)]
+
+    def alike(self, first: Iterable[int], second: Iterable[int]) -> bool:
+        """Whether two sets have equal influence functions."""
+        pairs = ((law, arm) for law in self.laws for arm in self.arms)
+        both = ([law.influence(arm, self.y, *self.split(z)) for z in (first, second)] for law, arm in pairs)
+        return all(np.abs(one - other).max() < 1e-9 for one, other in both)
 
     def variances(self, z: Iterable[int]) -> np.ndarray:
         """Variances of the contrast and of both extreme arms, for each law."""

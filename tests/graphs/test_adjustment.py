@@ -42,6 +42,7 @@ def test_direct_effect(direct):
     assert direct.minimal == {"M", "C"}
     assert direct.split(["M", "D"]) == ({"M"}, {"D"})
     assert "mediators held fixed jointly, by their marginal law: 'M'" in str(direct)
+    assert repr(direct) == str(direct)
     assert not direct.zero_by_graph
 
 
@@ -200,7 +201,8 @@ def test_many_mediators_with_the_last_one_latent():
         ({"treatment": ()}, "`treatment` must name at least one"),
         ({"outcome": "A"}, "must differ"),
         ({"treatment": "Y", "outcome": "C"}, "does not act on 'C': the effect is exactly zero"),
-        ({"observed": ["C", "income"]}, "`observed` must name nodes of the graph. 'income'"),
+        ({"observed": ["C", "income"]}, "`observed` must name nodes.* 'income' is not .* Leave out what the graph"),
+        ({"treatment": "a"}, "'a' is not among its 4 nodes: .* Did you mean 'A'?"),
         ({"required": "M"}, "`required` must hold nodes that can be adjusted for. 'M' lies on a causal path"),
         ({"required": "A"}, "'A' is the treatment or the outcome"),
         ({"required": "C", "forbidden": "C"}, "'C' is in `forbidden` as well"),

@@ -7,13 +7,14 @@ binary laws at every arm. Half of the graphs have latent nodes, some questions h
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import networkx as nx
 import numpy as np
 import pytest
 
 from causalif._errors import InputError, NotIdentifiedError
-from causalif.graphs import AdjustmentSets, adjustment_sets
+from causalif.graphs import AdjustmentSets, adjustment_sets, parse_dag
 
 SLACK = 1e-9
 
@@ -32,7 +33,7 @@ class Case:
         latent = {v for v in others if rng.random() < 0.3} if seed % 2 else set()
         self.observed = set(others) - latent
         wanted = [v for v in sorted(self.observed) if rng.random() < 0.3] if seed % 5 == 0 else []
-        self.required = frozenset(wanted[:1])
+        self.required = frozenset(wanted[:2])
         self.costs = {v: int(rng.integers(1, 5)) for v in self.dag}
         self.exact = exact(self.dag, self.x, self.y, effect, 2, rng)
         self.valid = self.exact.all_valid(self.observed, self.required)
@@ -86,6 +87,7 @@ def check_total(case: Case, seen: Counter) -> None:
     assert len(listed) == len(set(listed))
     assert set(listed) == set(case.valid)
     assert listed[0] == sets.minimal
+    check_alike(case, sets, seen)
 
 
 def subsets_of(case: Case):
@@ -118,6 +120,17 @@ def check_wcde(case: Case, seen: Counter) -> None:
         case.beaten_by(sets.minimal, case.smallest(list(accepted)))
     )
     assert case.cost(sets.minimum_cost) == min(map(case.cost, accepted))
+    check_alike(case, sets, seen)
+
+
+def check_alike(case, sets, seen) -> None:
+    """Sets said to be alike have one influence function, and others have not."""
+    listed = list(sets.valid(limit=12))
+    for first, second in pairwise(listed):
+        alike = sets.alike(first, second)
+        seen["alike"] += alike
+        seen["not alike"] += not alike
+        assert alike is case.exact.alike(first, second), (first, second)
 
 
 CHECKS = {"total": check_total, "wcde": check_wcde}
@@ -161,16 +174,34 @@ H3 = "U -> {M2 M3}; A -> {M1 Y}; M1 -> {M2 M3}; M2 -> M3 -> Y"
 H4 = "A -> {M1 Y}; M1 -> {M2 M4}; M2 -> M3 -> {M4 Y}; M4 -> Y"
 
 
+def test_two_nodes_that_can_only_be_dropped_together(exact):
+    """The mediators 4 and 6 each open a path through the required node 1 that the other one closes."""
+    dag = nx.DiGraph([(0, 2), (1, 4), (1, 6), (3, 2), (3, 4), (3, 6), (4, 2), (5, 3), (6, 2)])
+    sets = adjustment_sets(dag, 5, 2, "wcde", required={0, 1})
+    assert sets.minimal == sets.minimum_cost == {0, 1, 3}
+    truth = exact(dag, frozenset({5}), 2, "wcde", 2, np.random.default_rng(0))
+    assert set(truth.all_valid(set(dag), frozenset({0, 1}))) == set(sets.valid()) == {sets.minimal, sets.optimal}
+
+
+def test_a_set_that_a_loose_comparison_would_take_for_valid(exact):
+    """M4 is left out and depends on D given M1; through so long a chain the bias is small, but it is there."""
+    dag, number = numbered(parse_dag("A -> M1 -> M2 -> M3 -> M4 -> Y; M3 -> D"))
+    truth = exact(dag, frozenset({number["A"]}), number["Y"], "wcde", 5, np.random.default_rng(0))
+    ids = {number["M1"], number["D"]}
+    assert 1e-6 < truth.error(*truth.split(ids)) < 1e-3
+    assert not adjustment_sets(dag, number["A"], number["Y"], "wcde").is_valid(ids)
+
+
 def numbered(dag: nx.DiGraph) -> tuple[nx.DiGraph, dict[str, int]]:
     number = {node: i for i, node in enumerate(dag)}
     return nx.relabel_nodes(dag, number), number
 
 
-@pytest.mark.parametrize(("text", "z", "valid"), [(H3, {"U", "M1", "M2"}, False), (H4, {"M1", "M4"}, True)])
+@pytest.mark.parametrize(
+    ("text", "z", "valid"), [(H3, {"U", "M1", "M2"}, False), (H4, {"M1", "M4"}, True)], ids=["H3", "H4"]
+)
 def test_counterexamples_to_the_published_condition(text, z, valid, exact):
-    """One set meets the condition and is biased, the other breaks it and is not."""
-    from causalif.graphs import parse_dag
-
+    """H3: one set meets the condition and is biased. H4: another breaks it and is not."""
     dag, number = numbered(parse_dag(text))
     ids = {number[node] for node in z}
     truth = exact(dag, frozenset({number["A"]}), number["Y"], "wcde", 5, np.random.default_rng(0))

@@ -61,7 +61,9 @@ def test_names_that_are_not_text_and_graphs_without_edges():
     assert not draw(nx.DiGraph()).texts
 
 
-def test_bad_highlight():
+def test_bad_arguments():
+    with pytest.raises(InputError, match=r"`dag` must be a networkx.DiGraph. Got a str.*parse_dag"):
+        draw("A -> B")
     with pytest.raises(InputError, match="`highlight` must name nodes"):
         draw(parse_dag(DAG), highlight={"Q"})
 

@@ -174,7 +174,11 @@ def test_a_possible_descendant_is_forbidden():
         ([("A", "B"), ("B", "A")], [], "listed in two ways"),
         ([("A", "B")], [("A", "B")], "listed in two ways"),
         ([("A", "A")], [], "two different nodes"),
-        ([], [("A", "B", "C")], "two different nodes"),
+        ([], [("A", "B", "C")], "`undirected` must list edges, each a pair of two different nodes"),
+        ([1, 2], [], "`directed` must list edges.* Got 1."),
+        (3, [], "Got 3."),
+        ([("A", ["B"])], [], "two different nodes"),
+        ([("A", ("B", []))], [], "two different nodes"),
     ],
 )
 def test_bad_edges(directed, undirected, message):

@@ -73,6 +73,7 @@ def test_asia_without_mediators():
     total, direct = (adjustment_sets(parse_dag(ASIA), "either", "dysp", effect) for effect in ("total", "wcde"))
     assert total.optimal == direct.optimal == {"bronc"}
     assert direct.mediators == frozenset()
+    assert "no mediator acts on the outcome: this is the total effect" in str(direct)
     small = [z for z in total.valid() if len(z) == 1]
     assert set(small) == {frozenset({"bronc"}), frozenset({"smoke"}), frozenset({"lung"})}
 

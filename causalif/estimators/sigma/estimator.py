@@ -254,7 +254,8 @@ def _refuse_reversed(posterior: DAGPosterior, treatment: str, outcome: str) -> l
         if name not in posterior.names:
             raise InputError(f"`{role}` {name!r} is not a node of the graphs: they have {list(posterior.names)[:12]}.")
     ancestors = posterior.ancestor_probabilities
-    forward, backward = float(ancestors.loc[treatment, outcome]), float(ancestors.loc[outcome, treatment])
+    a, y = posterior.names.index(treatment), posterior.names.index(outcome)
+    forward, backward = float(ancestors.iat[a, y]), float(ancestors.iat[y, a])
     if backward > 0.5 > forward:
         raise InputError(
             f"`outcome` {outcome!r} is an ancestor of `treatment` {treatment!r} with posterior probability "

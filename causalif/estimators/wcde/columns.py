@@ -15,7 +15,7 @@ from causalif._errors import InputError
 from causalif._validate import Array
 from causalif.estimands.mediator_law import Cells, Groups
 from causalif.estimators._common import refuse_constant
-from causalif.table import Table, read_table
+from causalif.table import SAFE_IN_NAMES, Table, read_table
 
 MOST_CELLS = 10
 ROWS_PER_CELL = 20
@@ -37,6 +37,8 @@ class Columns:
         The values of every cell, or the ranges of a single continuous mediator, as the user knows them.
     groups : Groups or None
         Ranges of a single continuous mediator between its quartiles; their codes are a column of the table.
+    intermediate : tuple of str
+        Those of the table's covariates that the treatment affects.
     """
 
     table: Table
@@ -44,6 +46,12 @@ class Columns:
     cells: Cells | None
     shown: pd.DataFrame | None
     groups: Groups | None = None
+    intermediate: tuple[str, ...] = ()
+
+    @property
+    def adjust(self) -> tuple[str, ...]:
+        """The table's covariates that the treatment does not affect."""
+        return tuple(name for name in self.table.names if name not in self.intermediate)
 
     @property
     def group(self) -> npt.NDArray[np.intp]:
@@ -66,8 +74,29 @@ def read_columns(
     adjust: Sequence[str],
     cluster: str | None,
     weights: str | None,
+    intermediate: Sequence[str] = (),
 ) -> Columns:
     """Read and check the data; discrete mediators of at most 10 joint values get cells."""
+    columns = _read(data, outcome, treatment, mediators, (*adjust, *intermediate), cluster, weights)
+    made = tuple(name for name in columns.table.names if _comes_from(name, intermediate, adjust))
+    return replace(columns, intermediate=made)
+
+
+def _comes_from(name: str, columns: Sequence[str], others: Sequence[str]) -> bool:
+    """Tell whether a covariate is one of some columns, or an indicator of a category made of one."""
+    starts = tuple(f"{column}=".translate(SAFE_IN_NAMES) for column in columns)
+    return name in columns or (name.startswith(starts) and name not in others)
+
+
+def _read(
+    data: Any,
+    outcome: str,
+    treatment: str,
+    mediators: Sequence[str],
+    adjust: Sequence[str],
+    cluster: str | None,
+    weights: str | None,
+) -> Columns:
     roles = {f"mediators[{number}]": name for number, name in enumerate(mediators)}
     categories = {role for role, name in roles.items() if not _numeric(data, name)}
     table = read_table(

@@ -60,7 +60,9 @@ def _require_seen(
             )
 
 
-def weights_table(nuisances: pd.DataFrame, table: Table, treatment: str, arms: tuple[int, int]) -> pd.DataFrame:
+def weights_table(
+    nuisances: pd.DataFrame, table: Table, treatment: str, arms: tuple[int, int], clip: float
+) -> pd.DataFrame:
     """Return per arm: rows, mean weight over all rows (1 if all is well), largest, effective rows, capped rows."""
     sampled = np.ones(len(table)) if table.weights is None else table.weights
     lines = {}
@@ -77,9 +79,28 @@ def weights_table(nuisances: pd.DataFrame, table: Table, treatment: str, arms: t
             "std error of mean": float(both.std() / np.sqrt(len(both))),
             "largest weight": float(w.max()),
             "effective rows": _effective(both),
+            "cap": 1.0 / clip,
             "capped rows": float(capped.sum()),
             "capped share": float(capped.sum() / max(inside.sum(), 1)),
         }
+        if f"negative{arm:g}" in nuisances:
+            lines[f"{treatment} = {table.levels[treatment][arm]}"]["negative rows"] = float(
+                nuisances[f"negative{arm:g}"].sum()
+            )
+    return pd.DataFrame(lines).T.rename_axis("arm")
+
+
+def targeting_table(nuisances: pd.DataFrame, table: Table, treatment: str, arms: tuple[int, int]) -> pd.DataFrame:
+    """Return per arm how far the regression was moved and how many rows it left the range of the outcome at."""
+    lines = {}
+    for arm in arms:
+        if f"moved{arm:g}" in nuisances:
+            moved = nuisances[f"moved{arm:g}"]
+            lines[f"{treatment} = {table.levels[treatment][arm]}"] = {
+                "largest move of the log odds": float(moved.abs().max()),
+                "mean move of the log odds": float(moved.mean()),
+                "rows brought within the range": float(nuisances[f"outside{arm:g}"].sum()),
+            }
     return pd.DataFrame(lines).T.rename_axis("arm")
 
 
@@ -100,7 +121,7 @@ def judge_weights(weights: pd.DataFrame) -> list[str]:
                 "Restrict the data to where they vary freely, group mediator values, or adjust for fewer variables."
             )
         if capped:
-            messages.append(f"{capped:,} of {rows:,} weights among {arm} were capped at 1 / clip.")
+            messages.append(f"{capped:,} of {rows:,} weights among {arm} were capped at 1 / clip = {line['cap']:g}.")
         if abs(mean - 1) > max(MEAN_DOUBTED, 4 * line["std error of mean"]):
             messages.append(
                 f"The weights among {arm} average {mean:.2f} where 1 is expected: the weighted rows do not quite stand "

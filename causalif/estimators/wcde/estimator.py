@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from causalif.engine.problem import Plan
 from causalif.estimands.direct_effect import DirectEffect
 from causalif.estimands.direct_mean import DirectMean
 from causalif.estimands.mediator_law import MARGINAL, MediatorLaw
+from causalif.estimands.sequential_mean import SequentialMean
 from causalif.estimators._common import (
     check_clip,
     check_options,
@@ -27,8 +28,14 @@ from causalif.estimators._common import (
     require_rows,
 )
 from causalif.estimators.wcde.columns import ROWS_PER_CELL, Columns, read_columns
-from causalif.estimators.wcde.diagnostics import judge_weights, require_product_support, weights_table
+from causalif.estimators.wcde.diagnostics import (
+    judge_weights,
+    require_product_support,
+    targeting_table,
+    weights_table,
+)
 from causalif.estimators.wcde.law import Law, check_law, described, read_law
+from causalif.estimators.wcde.options import Method, WeightsBy, check_route, check_weight_learners, require_cells
 from causalif.estimators.wcde.result import WCDEResult
 from causalif.estimators.wcde.sets import Chosen, from_graph, from_lists
 from causalif.results.estimate import Estimate, Origin
@@ -125,8 +132,11 @@ class WCDE:
     mediators: Sequence[str] = ()
     adjust: Sequence[str] = ()
     dag: Any = None
+    intermediate: Sequence[str] = ()
     levels: tuple[Any, Any] | None = None
     mediator_law: Law = "marginal"
+    method: Method = "one_step"
+    weights_by: WeightsBy = "classification"
     learners: Learners = "auto"
     folds: Any = 5
     repeats: int = 1
@@ -153,12 +163,15 @@ class WCDE:
         self._check()
         chosen = self._chosen(data)
         columns = read_columns(
-            data, self.outcome, self.treatment, chosen.mediators, chosen.adjust, self.cluster, self.weights
-        )
+            data, self.outcome, self.treatment, chosen.mediators, chosen.adjust, self.cluster, self.weights,
+            chosen.intermediate,
+        )  # fmt: skip
+        check_route(chosen, self.method, self.weights_by)
+        require_cells(columns, chosen.intermediate)
         arms = compared_arms(columns.table, self.treatment, self.levels)
         law = read_law(self.mediator_law, columns, chosen.mediators, arms[1]) if chosen.mediators else MediatorLaw()
         require_product_support(columns, self.treatment, arms, law.given)
-        columns = self._with_cells_if_useful(columns, arms, law)
+        columns = columns if columns.intermediate else self._with_cells_if_useful(columns, arms, law)
         spread = columns.cells or columns.groups
         strata = (self.treatment,) if spread is None else (self.treatment, spread.column)
         plan = read_plan(self, columns.table, strata)
@@ -172,13 +185,16 @@ class WCDE:
     def _check(self) -> None:
         check_options(self, LEARNER_NAMES)
         check_clip(self.clip)
+        check_weight_learners(self.learners, self.weights_by)
         check_law(self.mediator_law, None if self.dag is not None else list(self.mediators))
 
     def _chosen(self, data: Any) -> Chosen:
         if self.dag is None:
-            return from_lists(self.mediators, self.adjust)
-        if list(self.mediators) or list(self.adjust):
-            raise InputError("Give either `dag` or `mediators` and `adjust`: the graph chooses both by itself.")
+            return from_lists(self.mediators, self.adjust, self.intermediate)
+        if list(self.mediators) or list(self.adjust) or list(self.intermediate):
+            raise InputError(
+                "Give either `dag`, or `mediators`, `adjust` and `intermediate`: the graph chooses them by itself."
+            )
         return from_graph(self.dag, data, self.treatment, self.outcome)
 
     def _with_cells_if_useful(self, columns: Columns, arms: tuple[int, int], law: MediatorLaw) -> Columns:
@@ -213,24 +229,26 @@ class WCDE:
         require_rows(table, [(f"{self.treatment} = {levels[code]!r}", a == code) for code in arms], plan)
 
     def _question(self, columns: Columns, arms: tuple[int, int], law: MediatorLaw) -> DirectEffect:
-        levels = columns.table.levels[self.treatment]
-        one, other = (
-            DirectMean(
-                self.outcome,
-                self.treatment,
-                columns.mediators,
-                columns.table.names,
-                float(code),
-                len(levels),
-                f"E[Y({_shown(levels[code])}, M)]",
-                self.clip,
-                columns.cells,
-                columns.groups if columns.cells is None and law == MARGINAL else None,
-                law,
-            )
-            for code in arms
+        levels, y = columns.table.levels[self.treatment], columns.table[self.outcome]
+        one = DirectMean(
+            self.outcome,
+            self.treatment,
+            columns.mediators,
+            columns.adjust,
+            float(arms[0]),
+            len(levels),
+            clip=self.clip,
+            cells=columns.cells,
+            groups=columns.groups if columns.cells is None and law == MARGINAL else None,
+            law=law,
+            weights_by=self.weights_by,
+            limits=(float(y.min()), float(y.max())) if self.method == "tmle" else None,
         )
-        return DirectEffect(one, other)
+        if columns.intermediate:
+            known = {field.name: getattr(one, field.name) for field in fields(one)}
+            one = SequentialMean(**known, intermediate=columns.intermediate)
+        treated, control = (replace(one, level=float(code), label=f"E[Y({_shown(levels[code])}, M)]") for code in arms)
+        return DirectEffect(treated, control)
 
     # --- the answer -----------------------------------------------------------------------------------------------
 
@@ -238,8 +256,10 @@ class WCDE:
         self, data: Any, chosen: Chosen, columns: Columns, arms: tuple[int, int], plan: Plan, result: CrossFit
     ) -> WCDEResult:
         table = columns.table
-        warned = [*chosen.warnings, *report_clipping(result, len(table))]
-        weights = weights_table(result.nuisances, table, self.treatment, arms)
+        warned = [*chosen.warnings, *report_clipping(result, len(table), otherwise="")]
+        weights = weights_table(result.nuisances, table, self.treatment, arms, self.clip)
+        targeting = targeting_table(result.nuisances, table, self.treatment, arms)
+        tables = {name: found for name, found in (("weights", weights), ("targeting", targeting)) if not found.empty}
         warned += judge_weights(weights)
         splits = result.splits
         return WCDEResult(
@@ -249,7 +269,7 @@ class WCDE:
             index=table.index,
             clusters=table.clusters,
             settings=self._settings(table, chosen, columns, arms, plan, result) | {"warnings": warned},
-            diagnostics=diagnostics_of(result) | ({} if weights.empty else {"weights": weights}),
+            diagnostics=diagnostics_of(result) | tables,
             splits=None if splits is None else splits[splits["term"].isin(result.labels[:TERMS])],
             nuisances=result.nuisances,
             origin=Origin(self, data),
@@ -265,11 +285,19 @@ class WCDE:
         settings = common_settings("Weighted controlled direct effect", asked, table, plan, result.folds)
         treated, control = (table.levels[self.treatment][code] for code in arms)
         settings["levels"] = f"{treated} (treated) against {control} (control)"
+        settings["method"] = "one step" if self.method == "one_step" else "targeted (TMLE)"
         settings["mediators"] = list(chosen.mediators)
+        if chosen.intermediate:
+            settings["intermediate"] = list(chosen.intermediate)
         if chosen.mediators:
             settings["mediator_law"] = described(self.mediator_law, chosen.mediators, control)
-            settings["weights_from"] = "density ratio" if columns.cells is None else "probabilities of mediator values"
+            settings["weights_from"] = self._weights_from(columns)
         return settings
+
+    def _weights_from(self, columns: Columns) -> str:
+        if self.weights_by == "riesz":
+            return "least squares (Riesz)"
+        return "density ratio" if columns.cells is None else "probabilities of mediator values"
 
 
 def _curve(result: CrossFit, table: Table) -> Estimate | None:

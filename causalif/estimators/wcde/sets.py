@@ -10,7 +10,7 @@ from typing import Any
 import narwhals.stable.v1 as nw
 import pandas as pd
 
-from causalif._errors import IdentificationWarning, InputError
+from causalif._errors import IdentificationWarning, InputError, NotIdentifiedError
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,22 +20,27 @@ class Chosen:
     mediators: tuple[str, ...]
     adjust: tuple[str, ...]
     sets: Any
+    intermediate: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
-def from_lists(mediators: Sequence[str], adjust: Sequence[str]) -> Chosen:
+def from_lists(mediators: Sequence[str], adjust: Sequence[str], intermediate: Sequence[str]) -> Chosen:
     """Return the columns that the user listed."""
-    for role, names in (("mediators", mediators), ("adjust", adjust)):
+    for role, names in (("mediators", mediators), ("adjust", adjust), ("intermediate", intermediate)):
         if isinstance(names, str) or not isinstance(names, Sequence):
             raise InputError(f"`{role}` must be a list of column names, such as ['m1', 'm2']. Got {names!r} instead.")
+    if intermediate and not mediators:
+        raise InputError(
+            "`intermediate` names confounders of the mediators with the outcome, and there are no `mediators`. For a "
+            "total effect, variables that the treatment affects must not be adjusted for at all."
+        )
     sets = {"mediators": tuple(mediators), "covariates": tuple(adjust)}
-    return Chosen(tuple(mediators), tuple(adjust), sets)
+    sets |= {"intermediate": tuple(intermediate)} if intermediate else {}
+    return Chosen(tuple(mediators), tuple(adjust), sets, tuple(intermediate))
 
 
 def from_graph(dag: Any, data: Any, treatment: str, outcome: str) -> Chosen:
     """Return the optimal set among the columns of the data, mediators and covariates apart."""
-    from causalif.graphs import adjustment_sets
-
     names = _column_names(data)
     if not hasattr(dag, "nodes"):
         raise InputError(
@@ -46,9 +51,11 @@ def from_graph(dag: Any, data: Any, treatment: str, outcome: str) -> Chosen:
         if name not in nodes:
             raise InputError(f"`{role}` {name!r} is not a node of `dag`. Its nodes are {sorted(map(str, nodes))[:12]}.")
     observed = [name for name in names if name in nodes]
-    sets = adjustment_sets(dag, treatment=treatment, outcome=outcome, effect="wcde", observed=observed)
-    mediators = tuple(name for name in names if name in sets.mediators)
-    covariates = tuple(name for name in names if name in sets.covariates)
+    sets = _sets(dag, treatment, outcome, observed)
+    mediators, covariates, intermediate = (
+        tuple(name for name in names if name in getattr(sets, part, ()))
+        for part in ("mediators", "covariates", "intermediate")
+    )
     warned = []
     if sets.zero_by_graph:
         warned.append(
@@ -56,7 +63,24 @@ def from_graph(dag: Any, data: Any, treatment: str, outcome: str) -> Chosen:
             "itself. The estimate only tests the graph: an interval without 0 speaks against it."
         )
         warnings.warn(warned[0], IdentificationWarning, stacklevel=4)
-    return Chosen(mediators, covariates, sets, tuple(warned))
+    return Chosen(mediators, covariates, sets, intermediate, tuple(warned))
+
+
+def _sets(dag: Any, treatment: str, outcome: str, observed: list[Any]) -> Any:
+    """Return the optimal set, or the two steps of the sequential formula where only these identify the effect."""
+    from causalif.graphs import PDAG, adjustment_sets
+    from causalif.graphs.sequential import sequential_sets
+
+    try:
+        return adjustment_sets(dag, treatment=treatment, outcome=outcome, effect="wcde", observed=observed)
+    except NotIdentifiedError:
+        if isinstance(dag, PDAG):
+            raise
+        try:
+            return sequential_sets(dag, treatment, outcome, observed)
+        except NotIdentifiedError:
+            pass
+        raise
 
 
 def _column_names(data: Any) -> list[Any]:

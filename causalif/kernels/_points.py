@@ -1,0 +1,228 @@
+"""Rows made ready for the matrix product: centred, scaled, norms in two more columns, heavy rows last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from causalif._errors import InputError
+from causalif._validate import Array
+from causalif.kernels.base import Gaussian, Kernel, Product, RadialKernel, SameLabel
+
+# A chunk is the unit of work and of sorting, a tile what one matrix product fills. Both are part of the result's last
+# digits, and therefore fixed: they never follow the number of threads.
+CHUNK = 4096
+TILE = 512
+HALF_ULP = 2.0**-24
+# Largest error of a single kernel value that a tile may have in float32 before it is evaluated in float64. Errors of
+# single values average out in the sums.
+LARGEST_ERROR = 3e-7
+
+
+@dataclass(frozen=True, eq=False)
+class Factor:
+    """A radial kernel of some of the columns.
+
+    Parameters
+    ----------
+    kernel : RadialKernel
+        The kernel.
+    columns : slice
+        The columns that it looks at.
+    stretch : ndarray, optional
+        Multiplies these columns.
+    """
+
+    kernel: RadialKernel
+    columns: slice
+    stretch: Array | None = None
+
+    def scaled(self, centred: Array) -> Array:
+        """Return the columns in units in which half the squared norm, doubled for a pair, is the exponent."""
+        columns = centred[:, self.columns] * np.sqrt(2 * self.kernel.scale)
+        return columns if self.stretch is None else columns * self.stretch
+
+
+def factors_of(kernel: Kernel, d: int) -> tuple[Factor, ...]:
+    """Return the radial factors of a kernel on ``d`` columns; two Gaussians become one on stretched columns."""
+    if isinstance(kernel, RadialKernel):
+        return (Factor(kernel, slice(0, d)),)
+    x, y, split = kernel.features, kernel.labels, d - kernel.columns
+    if isinstance(y, SameLabel):
+        raise TypeError("classes are taken apart before factors are asked for")
+    if isinstance(x, Gaussian) and isinstance(y, Gaussian):
+        widths = np.r_[np.full(split, x.bandwidth), np.full(kernel.columns, y.bandwidth)]
+        return (Factor(Gaussian(1.0), slice(0, d), 1 / widths),)
+    return Factor(x, slice(0, split)), Factor(y, slice(split, d))
+
+
+def is_rough(kernel: Kernel) -> bool:
+    """Whether a kernel has a kink at zero distance."""
+    if isinstance(kernel, Product):
+        return kernel.features.rough or (isinstance(kernel.labels, RadialKernel) and kernel.labels.rough)
+    return kernel.rough
+
+
+@dataclass(frozen=True, eq=False)
+class Norms:
+    """Half the squared norms of the rows, and their range in every tile.
+
+    Parameters
+    ----------
+    values : ndarray of shape (factors, n)
+        |x|²/2 in the units of the exponent.
+    size : int
+        Rows of a tile.
+    ends : ndarray of shape (factors, tiles, 2)
+        Smallest and largest value in each tile.
+    """
+
+    values: Array
+    size: int
+    ends: Array
+
+    @classmethod
+    def of(cls, values: Array, size: int) -> Norms:
+        """Find the ranges."""
+        tiles = [values[:, span] for span in spans(values.shape[1], size)]
+        return cls(values, size, np.stack([np.stack([t.min(axis=1), t.max(axis=1)], axis=1) for t in tiles], axis=1))
+
+    def tile(self, number: int) -> Array:
+        """Return the norms in one tile."""
+        return self.values[:, number * self.size : (number + 1) * self.size]
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """One side of a product, ready for it.
+
+    Parameters
+    ----------
+    source : ndarray of shape (n, d)
+        The rows as given; not copied.
+    center : ndarray of shape (d,)
+        What is taken off every row.
+    factors : tuple of Factor
+        Parts of the kernel.
+    order : ndarray of int, shape (n,)
+        Row behind each position; rows move within their chunk only, those far from the centre to its end.
+    rows : tuple of ndarray, shape (n, d_f + 2), one per factor
+        [x, -|x|²/2, 1]; with `right_form` of the other side the product is the exponent.
+    norms : Norms
+        |x|²/2 by tile.
+    """
+
+    source: npt.NDArray[Any]
+    center: Array
+    factors: tuple[Factor, ...]
+    order: npt.NDArray[np.intp]
+    rows: tuple[npt.NDArray[Any], ...]
+    norms: Norms
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.source)
+
+    def exact(self, positions: slice) -> list[Array]:
+        """Return augmented rows in float64, one array per factor."""
+        centred = self.source[self.order[positions]].astype(np.float64) - self.center
+        return [augmented(factor.scaled(centred), np.dtype(np.float64)) for factor in self.factors]
+
+
+def augmented(x: Array, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Return [x, -|x|²/2, 1], the norm being that of the rounded row."""
+    n, d = x.shape
+    rows = np.empty((n, d + 2), dtype=dtype)
+    rows[:, :d] = x
+    rounded = rows[:, :d].astype(np.float64)
+    rows[:, d] = np.einsum("ij,ij->i", rounded, rounded) * -0.5
+    rows[:, d + 1] = 1.0
+    return rows
+
+
+def right_form(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return [y, 1, -|y|²/2]."""
+    right = rows.copy()
+    right[:, -1] = rows[:, -2]
+    right[:, -2] = 1.0
+    return right
+
+
+def spans(n: int, size: int) -> Iterator[slice]:
+    """Cut ``n`` rows into runs of ``size``, the last one shorter."""
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))
+
+
+def prepare(source: npt.NDArray[Any], center: Array, factors: tuple[Factor, ...], dtype: np.dtype[Any]) -> Points:
+    """Centre, scale and augment the rows, chunk by chunk."""
+    n = len(source)
+    widths = [len(range(*factor.columns.indices(source.shape[1]))) for factor in factors]
+    rows = tuple(np.empty((n, width + 2), dtype=dtype) for width in widths)
+    order = np.arange(n)
+    halves = np.empty((len(factors), n))
+    for chunk in spans(n, CHUNK):
+        centred = source[chunk].astype(np.float64) - center
+        parts = [factor.scaled(centred) for factor in factors]
+        norms = np.array([np.einsum("ij,ij->i", part, part) / 2 for part in parts])
+        _check_norms(norms, dtype)
+        if dtype == np.float32 and not all_light(norms, factors):
+            within = np.argsort(norms.sum(axis=0), kind="stable")
+            order[chunk] += within - np.arange(len(within))
+            parts, norms = [part[within] for part in parts], norms[:, within]
+        for target, part in zip(rows, parts, strict=True):
+            target[chunk] = augmented(part, dtype)
+        halves[:, chunk] = norms
+    return Points(source, center, factors, order, rows, Norms.of(halves, TILE))
+
+
+def _check_norms(norms: Array, dtype: np.dtype[Any]) -> None:
+    """Refuse rows whose squared norm no float holds."""
+    if not (norms < np.finfo(dtype).max / 8).all():
+        raise InputError(
+            "`A` and `B` hold values so far from the centre, in units of the bandwidth, that their squares overflow "
+            f"{dtype}. Standardise the features or use a larger bandwidth."
+        )
+
+
+def all_light(norms: Array, factors: Sequence[Factor]) -> bool:
+    """Whether float32 will do for every pair of rows with norms up to the largest of these."""
+    ends = np.stack([np.zeros(len(norms)), norms.max(axis=1, initial=0.0)], axis=1)
+    return error_bound(factors, ends, ends) <= LARGEST_ERROR
+
+
+def error_bound(factors: Sequence[Factor], a: Array, b: Array) -> float:
+    """Bound the rounding error of kernel values between rows with norms ``a`` and rows with norms in the range of ``b``.
+
+    Norms are |x|²/2, of shape (factors, rows). The exponent is off by a few half ulps of the norms that cancel in it,
+    and it is at least (√|norm a| - √|norm b|)² away from zero, as |x - y| >= | |x| - |y| |, which bounds the slope.
+    """
+    bound: Any = 0.0
+    for factor, here, there in zip(factors, a, b, strict=True):
+        low, high = there.min(), there.max()
+        root = np.sqrt(here)
+        gap = np.maximum(np.maximum(root - high**0.5, low**0.5 - root), 0.0)
+        reach = HALF_ULP * (here + high)
+        bound = bound + reach * factor.kernel.slope(np.maximum(gap * gap - reach, 0.0))
+    return float(bound.max())
+
+
+def needs_float64(factors: Sequence[Factor], a: Norms, p: int, b: Norms, q: int) -> bool:
+    """Whether float32 is too short for the values between two tiles."""
+    ends_a, ends_b = a.ends[:, p], b.ends[:, q]
+    if _corner_bound(factors, ends_a, ends_b) <= LARGEST_ERROR:
+        return False
+    # Taken row by row, either side against the range of the other, the bound is sharper where a tile is mixed.
+    rows_a, rows_b = a.tile(p), b.tile(q)
+    return min(error_bound(factors, rows_a, ends_b), error_bound(factors, rows_b, ends_a)) > LARGEST_ERROR
+
+
+def _corner_bound(factors: Sequence[Factor], a: Array, b: Array) -> float:
+    """Bound the error by the largest norms alone, at no gap: quick, and enough for most data."""
+    return sum(
+        HALF_ULP * (one[1] + two[1]) * factor.kernel.steepest for factor, one, two in zip(factors, a, b, strict=True)
+    )

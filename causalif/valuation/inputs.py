@@ -1,0 +1,216 @@
+"""Reading what users pass: frames, arrays or tensors, with the label and the weights as a column or beside them."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import narwhals.stable.v1 as nw
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from causalif._errors import InputError
+from causalif._validate import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows as they came, taken apart by role.
+
+    Parameters
+    ----------
+    features : DataFrame, or array or tensor of shape (n, d)
+        The feature columns.
+    labels : ndarray of shape (n,), optional
+        Labels as they came.
+    weights : ndarray of shape (n,), optional
+        Weights as they came.
+    index : pandas.Index
+        Row labels.
+    frame : DataFrame, optional
+        The whole table, for printing.
+    """
+
+    features: Any
+    labels: npt.NDArray[Any] | None
+    weights: Array | None
+    index: pd.Index
+    frame: pd.DataFrame | None
+
+
+def is_tensor(x: object) -> bool:
+    """Whether this is a torch tensor; torch is not imported to find out."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(x, torch.Tensor)
+
+
+def read_rows(
+    role: str, data: Any, *, label: Any = None, weights: Any = None, features: Sequence[str] | None = None
+) -> Rows:
+    """Take rows apart; ``label`` and ``weights`` are column names, arrays, or None."""
+    frame = _frame(role, data)
+    if frame is None:
+        return _read_array(role, data, label, weights, features)
+    taken = [name for name in (label, weights) if isinstance(name, str)]
+    for what, name in (("label", label), ("weights", weights)):
+        if isinstance(name, str):
+            _require_column(role, frame, what, name)
+    names = [name for name in frame.columns if name not in taken] if features is None else _listed(role, frame, features)
+    overlap = [name for name in taken if name in names]
+    if overlap:
+        raise InputError(f"`features` names {overlap[0]!r}, which is the label or the weights. Leave it out.")
+    if not names:
+        raise InputError(f"`{role}` must have at least one feature column. Got {list(frame.columns)}.")
+    return Rows(
+        features=frame.loc[:, names],
+        labels=_column(role, "label", frame, label),
+        weights=_weights(role, _column(role, "weights", frame, weights)),
+        index=frame.index,
+        frame=frame,
+    )
+
+
+def split_reference(train: Any, reference: Any, label: Any, weights: Any) -> tuple[Any, Any, Any, Any, Any]:
+    """Part rows by a boolean mask or column: the train rows, the reference rows, their labels, the train weights."""
+    frame = _frame("train", train)
+    mask = reference
+    if isinstance(reference, str):
+        if frame is None:
+            raise InputError("`reference` names a column, but `train` is an array. Pass a boolean array instead.")
+        _require_column("train", frame, "reference", reference)
+        mask, frame = frame[reference].to_numpy(), frame.drop(columns=reference)
+    mask = np.asarray(mask.cpu() if is_tensor(mask) else mask)
+    rows = train if frame is None else frame
+    if mask.dtype != np.bool_ or mask.shape != (len(rows),):
+        raise InputError(
+            f"`reference` must be a second table, a boolean column of `train`, or booleans of shape ({len(rows)},). "
+            f"Got {mask.dtype} of shape {mask.shape}."
+        )
+
+    def part(values: Any, keep: npt.NDArray[np.bool_]) -> Any:
+        if values is None or isinstance(values, str):
+            return values
+        return values[keep] if isinstance(values, pd.DataFrame) else _plain(values)[keep]
+
+    return part(rows, ~mask), part(rows, mask), part(label, ~mask), part(label, mask), part(weights, ~mask)
+
+
+def is_mask(reference: Any) -> bool:
+    """Whether a reference is a column name or a one-dimensional mask rather than rows of its own."""
+    return isinstance(reference, str) or (hasattr(reference, "dtype") and getattr(reference, "ndim", 2) == 1) or (
+        isinstance(reference, list) and bool(reference) and isinstance(reference[0], (bool, np.bool_))
+    )
+
+
+def _plain(values: Any) -> npt.NDArray[Any]:
+    return np.asarray(values.detach().cpu() if is_tensor(values) else values)
+
+
+def _frame(role: str, data: Any) -> pd.DataFrame | None:
+    """Return a DataFrame if the data have column names, whatever eager frame they are; None for arrays."""
+    if isinstance(data, pd.DataFrame):
+        frame = data
+    elif is_tensor(data) or hasattr(data, "__array_interface__") or hasattr(data, "__cuda_array_interface__"):
+        return None
+    else:
+        try:
+            native = nw.from_native(data, eager_only=True)
+        except TypeError as error:
+            if isinstance(data, (list, tuple)):
+                return None
+            raise InputError(
+                f"`{role}` must be a DataFrame, an array or a tensor. Got {type(data).__name__}; a lazy frame must be "
+                "collected first."
+            ) from error
+        frame = pd.DataFrame({name: _native(native[name]) for name in native.columns})
+    if len(set(frame.columns)) != frame.shape[1]:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise InputError(f"`{role}` has the column {twice!r} more than once. Rename the copies or keep one.")
+    if len(frame) == 0:
+        raise InputError(f"`{role}` has no rows.")
+    return frame
+
+
+def _native(column: Any) -> Any:
+    if isinstance(column.dtype, (nw.Categorical, nw.Enum)):
+        return pd.Categorical(column.to_list())
+    if column.dtype.is_numeric() or column.dtype == nw.Boolean:
+        return column.cast(nw.Float64).to_numpy() if bool(column.is_null().any()) else column.to_numpy()
+    return pd.Series(column.to_list())
+
+
+def _read_array(role: str, data: Any, label: Any, weights: Any, features: Any) -> Rows:
+    for what, name in (("label", label), ("weights", weights), ("features", features)):
+        if isinstance(name, str) or (what == "features" and name is not None):
+            raise InputError(
+                f"`{what}` names a column, but `{role}` is an array. Pass an array of {len(data)} values, or a DataFrame."
+            )
+    rows = data if is_tensor(data) or hasattr(data, "__cuda_array_interface__") else np.asarray(data)
+    if len(rows.shape) != 2 or 0 in tuple(rows.shape):
+        raise InputError(
+            f"`{role}` must be of shape (n, d) with at least one row and one column. Got shape {tuple(rows.shape)}; "
+            "flatten images with x.reshape(len(x), -1)."
+        )
+    n = len(rows)
+    return Rows(
+        features=rows,
+        labels=_side(role, "label", label, n),
+        weights=_weights(role, _side(role, "weights", weights, n)),
+        index=pd.RangeIndex(n),
+        frame=None,
+    )
+
+
+def _side(role: str, what: str, values: Any, n: int) -> npt.NDArray[Any] | None:
+    if values is None:
+        return None
+    plain = values.to_numpy() if isinstance(values, (pd.Series, pd.Index)) else _plain(values)
+    if plain.shape != (n,):
+        raise InputError(
+            f"`{what}` must have one value for each of the {n:,} rows of `{role}`. Got shape {plain.shape}."
+        )
+    return plain
+
+
+def _column(role: str, what: str, frame: pd.DataFrame, name: Any) -> npt.NDArray[Any] | None:
+    if not isinstance(name, str):
+        return _side(role, what, name, len(frame))
+    column = frame[name]
+    missing = column.isna()
+    if missing.any():
+        raise InputError(
+            f"`{what}` column {name!r} of `{role}` has {int(missing.sum()):,} missing of {len(column):,} values. "
+            f"Drop those rows with data.dropna(subset=[{name!r}]) or fill them."
+        )
+    return np.asarray(column.to_numpy())
+
+
+def _weights(role: str, values: npt.NDArray[Any] | None) -> Array | None:
+    if values is None:
+        return None
+    if values.dtype.kind not in "fiub" or not np.isfinite(values).all() or values.min() <= 0:
+        raise InputError(
+            f"`weights` of `{role}` must be finite numbers above zero; leave out rows that should not count."
+        )
+    return values.astype(np.float64)
+
+
+def _require_column(role: str, frame: pd.DataFrame, what: str, name: str) -> None:
+    if name in frame.columns:
+        return
+    texts = [str(column) for column in frame.columns]
+    close = difflib.get_close_matches(name, texts, n=1)
+    hint = f"Did you mean {close[0]!r}?" if close else f"It has {', '.join(texts[:12])}{', ...' * (len(texts) > 12)}."
+    raise InputError(f"`{what}` names the column {name!r}, which `{role}` does not have. {hint}")
+
+
+def _listed(role: str, frame: pd.DataFrame, features: Sequence[str]) -> list[str]:
+    if isinstance(features, str):
+        raise InputError(f"`features` must be a list of column names. Got {features!r}; write [{features!r}].")
+    for name in features:
+        _require_column(role, frame, "features", name)
+    return list(features)

@@ -1,0 +1,615 @@
+"""The result of a valuation: what every row is worth, and how that changes with the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from causalif._errors import InputError
+from causalif._validate import Array, whole_number
+from causalif.kernels import block
+from causalif.valuation import companions, curves, influence, plots, state as states, store, tables
+from causalif.valuation.features import Encoder, take
+from causalif.valuation.inputs import Rows, read_rows
+from causalif.valuation.state import State
+from causalif.valuation.weighting import scales
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which columns play which role; None where they came as arrays or not at all.
+
+    Parameters
+    ----------
+    label, weights : str, optional
+        Column names.
+    features : tuple of str, optional
+        Names of the feature columns where they were listed; then other columns are ignored.
+    """
+
+    label: str | None = None
+    weights: str | None = None
+    features: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Valuation:
+    r"""What every train row is worth: how much it brings the train rows to the law of a clean reference.
+
+    .. math:: F(Q) = a \, \mathrm{MMD}^2(Q, P) + b \, E_Q |\psi(Y) - m_P(X)|, \qquad
+        v_i = - \tfrac{d}{d\varepsilon} F\{(1 - \varepsilon) Q + \varepsilon \delta_{z_i}\}
+
+    or, with ``kind="leave_one_out"``, :math:`v_i = F(Q_{-i}) - F(Q)`. High is good. Made by `KAIROS.fit`; every change
+    returns a new one.
+
+    Parameters
+    ----------
+    state : State
+        Rows, reference and kernel sums.
+    encoder : Encoder
+        The frozen coding of columns.
+    index : pandas.Index of length N
+        Row labels.
+    weighting : str, tuple or mapping
+        How a and b are chosen.
+    kind : {"influence", "leave_one_out"}
+        Which value.
+    roles : Roles
+        Column names.
+    sources : tuple of DataFrame
+        The rows as they came, in memory only, for tables.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalif.estimators.kairos import KAIROS
+    >>> rng = np.random.default_rng(0)
+    >>> clean, train = rng.normal(size=(50, 2)), rng.normal(size=(100, 2))
+    >>> train[:10] += 3
+    >>> value = KAIROS(progress=False).fit(train, reference=clean)
+    >>> int((value.suggest_removal(rate=0.1) < 10).sum()) >= 8
+    True
+    """
+
+    state: State
+    encoder: Encoder
+    index: pd.Index
+    weighting: Any = "reference"
+    kind: str = "influence"
+    roles: Roles = Roles()
+    sources: tuple[pd.DataFrame, ...] = ()
+
+    def __len__(self) -> int:
+        """Return the number of train rows."""
+        return len(self.state)
+
+    def __repr__(self) -> str:
+        lines = [f"Valuation of {len(self):,} rows against {self.state.sums.m:,} reference rows"]
+        lines += [f"  {name}: {value}" for name, value in self.settings.items()]
+        return "\n".join(lines)
+
+    # --- values ----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def scales(self) -> tuple[float, float]:
+        """The factors a and b of the feature and of the label component."""
+        return scales(self.weighting, self.state.sums, self.state.reference_residuals)
+
+    @cached_property
+    def components(self) -> pd.DataFrame:
+        """Parts that add up to the values: "feature", and "label" where there is a label component."""
+        sums, residuals, (a, b) = self.state.sums, self.state.residuals, self.scales
+        once = self.kind == "leave_one_out"
+        if once and len(self) < 2:
+            raise InputError("Leave-one-out values need at least two train rows. Got one; take kind='influence'.")
+        parts = {"feature": a * (influence.leave_one_out(sums) if once else influence.influence(sums))}
+        if residuals is not None:
+            linear = influence.linear_leave_one_out if once else influence.linear_influence
+            parts["label"] = b * linear(residuals, sums.weights)
+        return pd.DataFrame(parts, index=self.index)
+
+    @cached_property
+    def values(self) -> pd.Series:
+        """One value per train row, high is good; influence values add up to zero (weighted by the row weights)."""
+        return self.components.sum(axis=1).rename("value")
+
+    @cached_property
+    def witness(self) -> pd.Series:
+        """Smoothed density of the reference minus that of the train rows: below zero, the place is overpopulated."""
+        return pd.Series(-self.state.sums.gap, index=self.index, name="witness")
+
+    @property
+    def mmd2(self) -> float:
+        """Squared maximum mean discrepancy between train and reference, the V-statistic (never below zero)."""
+        return self.state.sums.mmd2
+
+    @property
+    def mmd2_unbiased(self) -> float:
+        """The same as a U-statistic: unbiased, below zero about half of the time where the two laws are equal."""
+        return self.state.sums.mmd2_unbiased
+
+    @cached_property
+    def pvalues(self) -> pd.Series:
+        """Share of reference rows at least as strange as the row, (1 + #) / (M + 1).
+
+        About uniform for rows that come from the law of the reference: strangeness of both is measured without the
+        row itself. The reference also enters the measure, so they are approximate, and no smaller than 1 / (M + 1).
+        """
+        score, reference = self._strangeness()
+        reference = np.sort(reference)
+        above = len(reference) - np.searchsorted(reference, score, side="left")
+        return pd.Series((1 + above) / (len(reference) + 1), index=self.index, name="p_value")
+
+    def _strangeness(self) -> tuple[Array, Array]:
+        sums, (a, b) = self.state.sums, self.scales
+        if len(self) < 2 or sums.m < 2:
+            raise InputError("p-values need at least two train rows and two reference rows.")
+        score, reference = 2 * a * sums.gap_apart, 2 * a * sums.reference_gap
+        if self.state.residuals is not None and self.state.reference_residuals is not None:
+            score, reference = score + b * self.state.residuals, reference + b * self.state.reference_residuals
+        return score, reference
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What was asked for and what was read off the data."""
+        labelling, computing = self.state.labelling, self.state.computing
+        coding = labelling.coding
+        described = None if coding is None else f"{coding.kind}, {coding.known} in the reference"
+        label = None if coding is None else described if coding.kind == "classes" else "numbers"
+        model = labelling.spec if labelling.spec is None or isinstance(labelling.spec, str) else repr(labelling.spec)
+        found = {"kernel": computing.kernel, "features": self.encoder.width, "scale": self.encoder.scale,
+                 "label": label, "label_model": None if coding is None else model, "weighting": self.weighting,
+                 "scales": tuple(float(f"{x:.4g}") for x in self.scales), "kind": self.kind,
+                 "precision": computing.precision, "mmd2": float(f"{self.mmd2:.4g}")}  # fmt: skip
+        ridge = getattr(labelling.model, "ridge", None)
+        return found if ridge is None else found | {"ridge": ridge}
+
+    # --- changes ---------------------------------------------------------------------------------------------------
+
+    def add(self, batch: Any, label: Any = None, weights: Any = None, index: Any = None) -> Valuation:
+        """Append rows.
+
+        Parameters
+        ----------
+        batch : DataFrame, array or tensor of m rows
+            With the columns of the first fit.
+        label, weights : array of shape (m,), optional
+            Where they came as arrays at the first fit; columns are found by their names.
+        index : sequence of m labels, optional
+            Row labels; those of the DataFrame, or the next whole numbers, by default.
+
+        Returns
+        -------
+        Valuation
+            Equal to a fit on all rows with the same bandwidth, scaler and label model.
+
+        Raises
+        ------
+        InputError
+            On changed columns, on repeated row labels, on missing values.
+
+        Notes
+        -----
+        Costs d (N m + m²/2 + m M) multiplications: about 2 m / N of a fit.
+        """
+        rows = self._read("batch", batch, label, weights)
+        features, codes, coding = self._encoded(rows, "batch")
+        labels = self._new_index(rows, index)
+        after = states.add(self.state, features, codes, self._weights(rows), coding)
+        frames = (*self.sources, rows.frame.set_axis(labels)) if rows.frame is not None and self.sources else ()
+        return replace(self, state=after, index=self.index.append(labels), sources=frames)
+
+    def remove(self, index: Any) -> Valuation:
+        """Drop rows by their labels; all rows with a label go.
+
+        Parameters
+        ----------
+        index : label or sequence of labels
+            As in `values.index`.
+
+        Returns
+        -------
+        Valuation
+            Equal to a fit on the rows that are left.
+
+        Raises
+        ------
+        InputError
+            If a label is not there, or no row would be left.
+
+        Notes
+        -----
+        Costs d m (N + M) multiplications for m rows.
+        """
+        gone = self._positions(index)
+        if len(gone) == len(self):
+            raise InputError("`index` names every row; at least one must stay.")
+        kept = np.delete(self.index, gone)
+        return replace(self, state=states.remove(self.state, gone), index=kept)
+
+    def replace(self, index: Any, batch: Any, label: Any = None, weights: Any = None) -> Valuation:
+        """Put other rows in the place of some, under the same labels.
+
+        Parameters
+        ----------
+        index : label or sequence of m labels
+            Rows to replace.
+        batch : DataFrame, array or tensor of m rows
+            What comes in their place, in the same order.
+        label, weights : array of shape (m,), optional
+            See `add`.
+
+        Returns
+        -------
+        Valuation
+            Equal to a fit on the changed rows.
+        """
+        at = self._positions(index)
+        rows = self._read("batch", batch, label, weights)
+        if len(rows.index) != len(at):
+            raise InputError(f"`batch` must have one row for each of the {len(at)} labels. Got {len(rows.index)}.")
+        features, codes, coding = self._encoded(rows, "batch")
+        grown = states.add(self.state, features, codes, self._weights(rows), coding)
+        after = states.remove(grown, at)
+        order = np.empty(len(self), dtype=np.intp)
+        order[np.delete(np.arange(len(self)), at)] = np.arange(len(self) - len(at))
+        order[at] = np.arange(len(self) - len(at), len(self))
+        frames = self._original()
+        if frames is not None and rows.frame is not None:
+            frames = pd.concat([frames, rows.frame.set_axis(self.index[at])]).iloc[
+                np.r_[np.delete(np.arange(len(self)), at), np.arange(len(self), len(self) + len(at))][order]
+            ]
+        return replace(self, state=states.select(after, order), sources=() if frames is None else (frames,))
+
+    def reweight(self, index: Any, weights: Any) -> Valuation:
+        """Give rows other weights.
+
+        Parameters
+        ----------
+        index : label or sequence of m labels
+            Rows to change.
+        weights : float or array of shape (m,)
+            Their new weights, above zero.
+
+        Returns
+        -------
+        Valuation
+            Equal to a fit with these weights.
+        """
+        at = self._positions(index)
+        numbers = np.broadcast_to(np.asarray(weights, dtype=np.float64), at.shape).copy()
+        if not np.isfinite(numbers).all() or (numbers <= 0).any():
+            raise InputError("`weights` must be finite numbers above zero; use `remove` for rows that should not count.")
+        return replace(self, state=states.reweight(self.state, at, numbers))
+
+    def add_reference(self, batch: Any, label: Any = None) -> Valuation:
+        """Append rows to the reference; the label model is fitted anew, bandwidth and scaler stay.
+
+        Parameters
+        ----------
+        batch : DataFrame, array or tensor of m rows
+            Clean rows.
+        label : array of shape (m,), optional
+            See `add`.
+
+        Returns
+        -------
+        Valuation
+            Equal to a fit with the larger reference.
+
+        Notes
+        -----
+        Costs d m (N + M) multiplications, and with a label d N M + M³ more.
+        """
+        rows = self._read("batch", batch, label, None, with_weights=False)
+        before = self.state
+        coding = before.labelling.coding
+        if coding is not None and rows.labels is not None:
+            before = states.recoded(before, *coding.promoted(rows.labels))
+        features, codes, _ = replace(self, state=before)._encoded(rows, "batch")
+        return replace(self, state=states.add_reference(before, features, codes))
+
+    def score(self, new: Any, label: Any = None, weights: Any = None) -> pd.Series:
+        """Value rows that are not part of the train rows, without adding them.
+
+        Parameters
+        ----------
+        new : DataFrame, array or tensor of m rows
+            With the columns of the first fit.
+        label : array of shape (m,), optional
+            See `add`.
+        weights : float or array of shape (m,), optional
+            Weights the rows would have, for ``kind="leave_one_out"``; ones by default.
+
+        Returns
+        -------
+        Series of length m
+            The influence a row would have; with ``kind="leave_one_out"`` the exact gain of adding it alone.
+
+        Notes
+        -----
+        Costs d m (N + M) multiplications.
+        """
+        rows = self._read("new", new, label, None, with_weights=False)
+        features, codes, coding = self._encoded(rows, "new")
+        before = replace(self.state, labelling=replace(self.state.labelling, coding=coding))
+        own, gap, residuals = states.query(before, features, codes)
+        (a, b), sums = self.scales, self.state.sums
+        mean = 0.0 if self.state.residuals is None else float(np.average(self.state.residuals, weights=sums.weights))
+        label_part = np.zeros(len(gap)) if residuals is None else -(residuals - mean)
+        if self.kind == "influence":
+            value = a * -2 * (gap - sums.mean_gap) + b * label_part
+        else:
+            mass = np.broadcast_to(np.asarray(1.0 if weights is None else weights, dtype=np.float64), gap.shape)
+            value = a * influence.addition(gap, own, mass, sums) + b * mass / (sums.mass + mass) * label_part
+        return pd.Series(value, index=rows.index, name="value")
+
+    def group_removal(self, index: Any) -> float:
+        """Return the exact value of a group: F without the rows minus F.
+
+        Parameters
+        ----------
+        index : label or sequence of m labels
+            The group; not all rows.
+
+        Returns
+        -------
+        float
+            Positive if the train rows come closer to the reference with the group than without it.
+
+        Notes
+        -----
+        Costs d m² multiplications.
+        """
+        at, (a, b), sums = self._positions(index), self.scales, self.state.sums
+        if len(at) == len(self):
+            raise InputError("`index` names every row; a group must leave some.")
+        points = take(self.state.points, at)
+        gram = block(points, points, self.state.computing.kernel, center=self.state.computing.center)
+        value = a * influence.group_removal(sums, at, gram)
+        if self.state.residuals is not None:
+            value += b * influence.linear_group_removal(self.state.residuals, sums.weights, at)
+        return value
+
+    # --- reports ---------------------------------------------------------------------------------------------------
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per train row: value, components, witness and, where they exist, p-values."""
+        frame = pd.concat([self.values, self.components, self.witness], axis=1)
+        return frame.assign(p_value=self.pvalues) if len(self) > 1 and self.state.sums.m > 1 else frame
+
+    def table(self, n: int = 10, which: Literal["lowest", "highest", "both"] = "lowest", data: Any = None) -> pd.DataFrame:
+        """Return the lowest or highest rows, beside their original columns.
+
+        Parameters
+        ----------
+        n : int, default 10
+            How many rows, from each end.
+        which : {"lowest", "highest", "both"}, default "lowest"
+            Which end.
+        data : DataFrame of N rows, optional
+            Columns to show; those that were fitted by default, nothing after `load`.
+
+        Returns
+        -------
+        DataFrame
+            Values first.
+        """
+        shown = self.to_frame()
+        original = self._original() if data is None else data
+        if original is not None:
+            if len(original) != len(self):
+                raise InputError(f"`data` must have the {len(self):,} train rows. Got {len(original):,}.")
+            shown = pd.concat([shown, original.set_axis(self.index).drop(columns=shown.columns, errors="ignore")], axis=1)
+        return tables.ends(shown, self.values.to_numpy(), whole_number("n", n, 1), which)
+
+    def suggest_removal(
+        self, *, rate: float | None = None, threshold: float | None = None, fdr: float | None = None
+    ) -> pd.Index:
+        """Return labels of rows to look at first, lowest value first. Exactly one rule is given.
+
+        Parameters
+        ----------
+        rate : float in [0, 1], optional
+            Share of the rows.
+        threshold : float, optional
+            Rows with values below.
+        fdr : float in (0, 1), optional
+            Expected share of sound rows among those returned (Benjamini and Hochberg, on `pvalues`); it can find
+            nothing if the reference has fewer than about N / (fdr × bad rows) rows.
+
+        Returns
+        -------
+        Index
+            Labels of `values.index`.
+        """
+        needed = self.pvalues.to_numpy() if fdr is not None else np.empty(0)
+        return self.index[tables.to_remove(self.values.to_numpy(), needed, rate, threshold, fdr)]
+
+    def group_summary(self, by: Any, rate: float = 0.1) -> pd.DataFrame:
+        """Return values by group, and how much of the lowest values each group supplies.
+
+        Parameters
+        ----------
+        by : str, or Series or array of shape (N,)
+            A column of the train rows, or groups.
+        rate : float in (0, 1), default 0.1
+            What counts as lowest.
+
+        Returns
+        -------
+        DataFrame
+            One row per group: rows, mean_value, share_of_rows, share_of_lowest, lowest_within.
+
+        Warns
+        -----
+        DataWarning
+            If one group supplies most low values, twice its share or more, or more than half of it is among them:
+            acting on a ranking can empty a group.
+        """
+        return tables.group_summary(self.values.to_numpy(), self._groups(by), rate)
+
+    def companions(self, k_shapley: int = 10, k_distance: int = 5) -> pd.DataFrame:
+        """Return two nearest-neighbour scores of every row, high is good, to set beside the values.
+
+        Parameters
+        ----------
+        k_shapley, k_distance : int, default 10 and 5
+            Neighbours of KNN-Shapley, and of the distance.
+
+        Returns
+        -------
+        DataFrame
+            "knn_shapley" (with class labels only) and "knn_closeness", minus the mean distance to the nearest
+            reference rows. The latter sees isolated noisy rows better than any value, and no wrong label.
+
+        Notes
+        -----
+        O(N M (d + log N)) time, O(N) memory beside the rows.
+        """
+        return companions.companions(self, k_shapley, k_distance)
+
+    def detection_curve(self, is_bad: Any, scores: Any = None) -> curves.DetectionCurve:
+        """Return how many bad rows are found when rows are inspected from the lowest value up; see `curves.detection`."""
+        ranking = self.values.to_numpy() if scores is None else np.asarray(scores, dtype=np.float64)
+        return curves.detection(ranking, self._aligned("is_bad", is_bad).astype(bool))
+
+    def removal_curve(
+        self,
+        estimator: Any,
+        test: Any,
+        test_label: Any = None,
+        *,
+        rates: Sequence[float] = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5),
+        order: Literal["lowest", "highest"] = "lowest",
+        scores: Any = None,
+        draws: int = 5,
+        random_state: int | np.random.Generator | None = 0,
+    ) -> curves.RemovalCurve:
+        """Return the test score of a model refitted without the lowest rows; see `curves.removal`."""
+        held = read_rows("test", test, label=self.roles.label if test_label is None else test_label,
+                         features=self.roles.features)  # fmt: skip
+        if held.labels is None or self.state.codes is None or self.state.labelling.coding is None:
+            raise InputError("A removal curve needs labels, at the fit and of the test rows.")
+        coding = self.state.labelling.coding
+        train = curves.Supervised(self.state.features, coding.decoded(self.state.codes))
+        tested = curves.Supervised(self.encoder(held.features, "test", strict=False), held.labels)
+        ranking = self.values.to_numpy() if scores is None else np.asarray(scores, dtype=np.float64)
+        return curves.removal(estimator, train, tested, ranking, rates, order, draws, random_state)
+
+    def plot(self, kind: Literal["histogram", "components", "witness"] = "histogram", ax: Axes | None = None,
+             **options: Any) -> Axes:  # fmt: skip
+        """Draw the values: their histogram, feature value against label value, or a map of the witness in the plane.
+
+        Parameters
+        ----------
+        kind : {"histogram", "components", "witness"}, default "histogram"
+            What to draw.
+        ax : matplotlib Axes, optional
+            Drawn into; a new figure by default.
+        **options
+            See `causalif.valuation.plots`.
+
+        Returns
+        -------
+        Axes
+        """
+        return plots.draw(self, kind, ax, options)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write everything but the original columns to one file of arrays and JSON; see `Valuation.load`."""
+        store.save(self, path)
+
+    @staticmethod
+    def load(path: str | PathLike[str]) -> Valuation:
+        """Read what `save` wrote; nothing in the file is executed."""
+        return store.load(path)
+
+    # --- reading ---------------------------------------------------------------------------------------------------
+
+    def _read(self, role: str, data: Any, label: Any, weights: Any, *, with_weights: bool = True) -> Rows:
+        labelled = self.state.labelling.coding is not None
+        label = self.roles.label if label is None else label
+        weights = self.roles.weights if weights is None and with_weights else weights
+        if isinstance(data, pd.DataFrame) and not with_weights and self.roles.weights is not None:
+            data = data.drop(columns=self.roles.weights, errors="ignore")
+        if labelled and label is None:
+            raise InputError(f"`label` must be given with `{role}`, as labels came as an array at the first fit.")
+        return read_rows(role, data, label=label if labelled else None, weights=weights, features=self.roles.features)
+
+    def _encoded(self, rows: Rows, role: str) -> tuple[Any, Array | None, Any]:
+        coding = self.state.labelling.coding
+        features = self.encoder(rows.features, role)
+        if coding is None or rows.labels is None:
+            return features, None, coding
+        coding = coding.extended(rows.labels)
+        return features, coding.codes(rows.labels, role), coding
+
+    def _weights(self, rows: Rows) -> Array:
+        return np.ones(len(rows.index)) if rows.weights is None else rows.weights
+
+    def _positions(self, index: Any) -> npt.NDArray[np.intp]:
+        wanted = pd.Index([index] if np.isscalar(index) or isinstance(index, tuple) else index)
+        missing = wanted[~wanted.isin(self.index)]
+        if len(missing):
+            raise InputError(f"`index` names rows that are not there: {missing[:5].tolist()}. Look at `values.index`.")
+        if wanted.has_duplicates:
+            raise InputError("`index` names a row twice.")
+        if not self.index.is_unique:
+            return np.flatnonzero(self.index.isin(wanted))
+        return np.asarray(self.index.get_indexer(wanted))
+
+    def _new_index(self, rows: Rows, given: Any) -> pd.Index:
+        if given is not None:
+            labels = pd.Index(given)
+        elif rows.frame is not None:
+            labels = rows.index
+        elif pd.api.types.is_integer_dtype(self.index.dtype):
+            first = int(self.index.max()) + 1
+            labels = pd.RangeIndex(first, first + len(rows.index))
+        else:
+            raise InputError("`index` must be given for rows of an array: the labels so far are not whole numbers.")
+        if len(labels) != len(rows.index):
+            raise InputError(f"`index` must have {len(rows.index)} labels. Got {len(labels)}.")
+        repeated = labels[labels.isin(self.index) | labels.duplicated()]
+        if len(repeated):
+            raise InputError(
+                f"`batch` repeats row labels: {repeated[:5].tolist()}. Give new ones with `index`, so that rows can be "
+                "told apart."
+            )
+        return labels
+
+    def _original(self) -> pd.DataFrame | None:
+        if not self.sources:
+            return None
+        frame = self.sources[0] if len(self.sources) == 1 else pd.concat(self.sources)
+        if len(frame) == len(self):
+            return frame
+        return frame.loc[self.index] if frame.index.is_unique else None
+
+    def _groups(self, by: Any) -> pd.Series:
+        if not isinstance(by, str):
+            groups = by if isinstance(by, pd.Series) else pd.Series(np.asarray(by), name="group")
+            return pd.Series(self._aligned("by", groups), name=groups.name)
+        original = self._original()
+        if original is None or by not in original.columns:
+            raise InputError(f"`by` names the column {by!r}, which the fitted rows do not have. Pass a Series of groups.")
+        return original[by]
+
+    def _aligned(self, name: str, values: Any) -> npt.NDArray[Any]:
+        if isinstance(values, pd.Series) and values.index.is_unique and self.index.isin(values.index).all():
+            values = values.loc[self.index]
+        plain = np.asarray(values)
+        if plain.shape != (len(self),):
+            raise InputError(f"`{name}` must have one value for each of the {len(self):,} train rows. Got {plain.shape}.")
+        return plain

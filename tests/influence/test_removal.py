@@ -1,0 +1,193 @@
+"""Sets of rows: every method against a refit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+from sklearn.linear_model import LogisticRegression
+from statsmodels.sandbox.regression.gmm import IV2SLS
+
+import causalif as ci
+from causalif._errors import DataWarning, InputError
+from causalif.influence import remove, t_statistic
+
+X = ["const", "a", "b", "c"]
+
+
+def test_methods_close_in_on_the_refit(frame, logit):
+    rows = frame.index[:12]
+    refit = remove(logit, rows, "refit", "a")
+    rest = frame.drop(rows)
+    assert refit.after == pytest.approx(sm.Logit(rest["yb"], rest[X]).fit(disp=0).params["a"], abs=1e-7)
+    gaps = {m: abs(remove(logit, rows, m, "a").effect - refit.effect) for m in ("if", "rif", "newton")}
+    assert gaps["newton"] < gaps["rif"] < gaps["if"]
+    assert refit.std_error_after == pytest.approx(sm.Logit(rest["yb"], rest[X]).fit(disp=0).bse["a"], rel=1e-6)
+
+
+def test_just_identified_sets_are_exact():
+    rng = np.random.default_rng(0)
+    z, u = rng.normal(size=200), rng.normal(size=200)
+    d = z + u + rng.normal(size=200)
+    y, R, Z = d + u, sm.add_constant(d), sm.add_constant(z)
+    fit = IV2SLS(y, R, Z).fit()
+    rows = rng.choice(200, 30, replace=False)
+    keep = np.ones(200, dtype=bool)
+    keep[rows] = False
+    refit = IV2SLS(y[keep], R[keep], Z[keep]).fit().params[1]
+    for method in ("newton", "exact"):
+        assert remove(fit, rows, method, "x1").after == pytest.approx(refit, abs=1e-10)
+    assert remove(fit, rows, "refit", "x1").after == pytest.approx(refit, abs=1e-12)
+
+
+def test_several_classes_by_newton_step(frame):
+    y = pd.cut(frame["y"], [-np.inf, 0.5, 1.5, np.inf], labels=["low", "mid", "top"]).astype(str)
+    data = (frame[["a", "b", "c"]], y)
+    model = LogisticRegression(C=0.5, tol=1e-10, max_iter=5000).fit(*data)
+    rows = np.arange(len(frame)) < 10
+    refit = LogisticRegression(C=0.5, tol=1e-10, max_iter=5000).fit(data[0][~rows], y[~rows]).coef_[0, 0]
+    ours = remove(model, rows, "refit", "a [low]", data=data).after
+    assert ours == pytest.approx(refit, abs=1e-7)
+    gaps = {m: abs(remove(model, rows, m, "a [low]", data=data).after - refit) for m in ("if", "rif", "newton")}
+    assert gaps["newton"] < gaps["if"]
+    assert gaps["newton"] < 0.05 * abs(refit - model.coef_[0, 0]) + 1e-4
+
+
+def test_t_statistics_of_sets_are_those_of_the_rest(frame, ols):
+    rows = frame.index[5:15]
+    rest = frame.drop(rows)
+    again = sm.OLS(rest["y"], rest[X]).fit()
+    assert remove(ols, rows, "exact", t_statistic("a")).after == pytest.approx(again.tvalues["a"], abs=1e-8)
+
+
+def test_estimates_refit_with_their_folds(frame_confounded):
+    spec = ci.ATE(outcome="y", treatment="a", adjust=["x1", "x2"], learners="linear", random_state=4)
+    fit = spec.fit(frame_confounded)
+    rows = frame_confounded.index[:9]
+    rest = frame_confounded.drop(rows)
+    by_hand = ci.ATE(
+        outcome="y", treatment="a", adjust=["x1", "x2"], learners="linear", folds=fit.nuisances["fold"].drop(rows)
+    ).fit(rest)
+    refit = remove(fit, rows, "refit", "ATE")
+    assert refit.after == pytest.approx(by_hand.params["ATE"], abs=1e-12)
+    assert refit.std_error_after == pytest.approx(by_hand.std_errors["ATE"], abs=1e-12)
+    exact = remove(fit, rows, "exact", "ATE")
+    phi = (fit.influence["ATE"] + fit.params["ATE"]).drop(rows)
+    assert exact.after == pytest.approx(phi.mean(), abs=1e-12)
+    assert exact.std_error_after == pytest.approx(phi.std(ddof=0) / np.sqrt(len(phi)), abs=1e-12)
+    assert abs(exact.effect - refit.effect) < 0.3 * abs(refit.effect)
+
+
+def test_repeats_refit_every_split(frame_confounded):
+    spec = ci.ATE(outcome="y", treatment="a", adjust=["x1"], learners="linear", repeats=3)
+    fit = spec.fit(frame_confounded)
+    rows = frame_confounded.index[:9]
+    rest = frame_confounded.drop(rows)
+    by_hand = [
+        ci.ATE(outcome="y", treatment="a", adjust=["x1"], learners="linear", folds=fit.nuisances[f"fold_{r}"].drop(rows))
+        .fit(rest).params["ATE"]
+        for r in (1, 2, 3)
+    ]  # fmt: skip
+    assert remove(fit, rows, "refit").after == pytest.approx(np.median(by_hand), abs=1e-12)
+    with pytest.raises(InputError, match="does not exist"):
+        remove(fit, rows, "exact")
+
+
+def test_polars_frames_are_refitted(frame_confounded):
+    polars = pytest.importorskip("polars")
+    spec = ci.ATE(outcome="y", treatment="a", adjust=["x1"], learners="linear", folds=1)
+    fit = spec.fit(polars.from_pandas(frame_confounded))
+    refit = remove(fit, [0, 5], "refit").after
+    plain = spec.fit(frame_confounded.reset_index(drop=True).drop([0, 5])).params["ATE"]
+    assert refit == pytest.approx(plain, abs=1e-12)
+
+
+def test_weighted_estimates_by_set(frame_confounded):
+    data = frame_confounded.assign(w=np.random.default_rng(0).uniform(0.5, 2, len(frame_confounded)))
+    fit = ci.ATE(outcome="y", treatment="a", learners="linear", folds=1, weights="w").fit(data)
+    rows = data.index[:7]
+    phi = fit.influence["ATE"] / (data["w"] / data["w"].mean()) + fit.params["ATE"]
+    rest, w = phi.drop(rows), data["w"].drop(rows)
+    assert remove(fit, rows, "exact").after == pytest.approx(np.average(rest, weights=w), abs=1e-12)
+
+
+def test_clusters_of_estimates_go_whole(frame_clustered):
+    fit = ci.ATE(outcome="y", treatment="a", adjust=["x1"], learners="linear", cluster="cluster").fit(frame_clustered)
+    one = frame_clustered.index[0]
+    removed = remove(fit, [one], "exact")
+    mates = frame_clustered.index[frame_clustered["cluster"] == frame_clustered.loc[one, "cluster"]]
+    assert set(removed.rows) == set(mates)
+    phi = (fit.influence["ATE"] + fit.params["ATE"]).drop(mates)
+    assert removed.after == pytest.approx(phi.mean(), abs=1e-12)
+    # the standard error is that of an estimate with the remaining scores
+    left = ci.Estimate([phi.mean()], (phi - phi.mean()).to_numpy()[:, None], ["ATE"], phi.index,
+                       frame_clustered["cluster"].drop(mates).to_numpy())  # fmt: skip
+    assert removed.std_error_after == pytest.approx(left.std_errors["ATE"], abs=1e-12)
+
+
+def test_losing_the_last_rows_of_a_level_is_infinite(frame):
+    frame["level"] = (np.arange(len(frame)) < 2).astype(float)
+    fit = sm.OLS(frame["y"], frame[[*X, "level"]]).fit()
+    rows = frame.index[:2]
+    for method in ("newton", "exact"):
+        assert np.isposinf(remove(fit, rows, method, "level").after)
+        kept = remove(fit, rows, method, "a")
+        rest = frame.iloc[2:]
+        assert kept.after == pytest.approx(sm.OLS(rest["y"], rest[X]).fit().params["a"], abs=1e-9)
+    with pytest.raises(InputError, match="last ones of a level"):
+        remove(fit, rows, "refit", "level")
+
+
+@pytest.mark.parametrize(
+    ("rows", "method", "message"),
+    [
+        (["nobody"], "rif", "'nobody', which is not in the index"),
+        ([], "rif", "names no row"),
+        (np.ones(160, dtype=bool), "rif", "names every row"),
+        (np.ones(3, dtype=bool), "rif", "must have shape"),
+        (["row 1"], "magic", "`method` must be one of"),
+    ],
+)
+def test_bad_rows_are_refused(ols, rows, method, message):
+    with pytest.raises(InputError, match=message):
+        remove(ols, rows, method, "a")
+
+
+def test_repeated_labels_need_a_mask(frame):
+    frame.index = ["same"] * len(frame)
+    fit = sm.OLS(frame["y"], frame[X]).fit()
+    with pytest.raises(InputError, match="unique index"):
+        remove(fit, ["same"], "rif", "a")
+    assert len(remove(fit, np.arange(160) < 3, "rif", "a").rows) == 3
+
+
+def test_corners_refuse_curvature_methods(frame):
+    fit = sm.QuantReg(frame["y"], frame[X]).fit()
+    with pytest.raises(InputError, match="corners"):
+        remove(fit, ["row 1"], "rif", "a")
+    assert np.isfinite(remove(fit, ["row 1"], "refit", "a").after)
+    logit = sm.Logit(frame["yb"], frame[X]).fit(disp=0)
+    with pytest.raises(InputError, match="no closed form"):
+        remove(logit, ["row 1"], "exact", "a")
+
+
+def test_high_leverage_is_warned_of(frame):
+    frame.loc["row 3", "a"] = 500.0
+    with pytest.warns(DataWarning, match="1 of 160 rows have a leverage above 0.9"):
+        remove(sm.OLS(frame["y"], frame[X]).fit(), ["row 3"], "newton", "a")
+
+
+def test_estimates_without_an_origin_cannot_be_refitted(frame_confounded):
+    fit = ci.ATE(outcome="y", treatment="a", learners="linear", folds=1).fit(frame_confounded)
+    ratio = fit["E[Y(1)]"] / fit["E[Y(0)]"]
+    with pytest.raises(InputError, match="cannot be fitted again"):
+        remove(ratio, [frame_confounded.index[0]], "refit")
+
+    def refit(keep):
+        again = ci.ATE(outcome="y", treatment="a", learners="linear", folds=1).fit(frame_confounded[keep])
+        return again["E[Y(1)]"] / again["E[Y(0)]"]
+
+    removed = remove(ratio, [frame_confounded.index[0]], "refit", refit=refit)
+    rest = frame_confounded.iloc[1:].groupby("a")["y"].mean()
+    assert removed.after == pytest.approx(rest[1] / rest[0], abs=1e-10)
