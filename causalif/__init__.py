@@ -6,11 +6,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from causalif import datasets, graphs, testing
+    from causalif import datasets, errors, graphs, testing
+    from causalif.discovery import FlowSEM, LinearSEM, SplineSEM
     from causalif.estimators.ate import ATE
     from causalif.estimators.invalid_iv import InvalidIVATE
+    from causalif.estimators.mediation import Mediation, PathEffect
+    from causalif.estimators.sigma import SIGMA
     from causalif.estimators.wcde import WCDE
     from causalif.graphs import PDAG, adjustment_sets, parse_dag
+    from causalif.graphs.posterior import DAGPosterior
     from causalif.results.archive import load
     from causalif.results.compare import compare
     from causalif.results.estimate import Estimate, concat
@@ -20,9 +24,16 @@ __version__ = "0.1.0"
 
 _HOME = {
     "ATE": "causalif.estimators.ate",
+    "DAGPosterior": "causalif.graphs.posterior",
     "Estimate": "causalif.results.estimate",
+    "FlowSEM": "causalif.discovery",
     "InvalidIVATE": "causalif.estimators.invalid_iv",
+    "LinearSEM": "causalif.discovery",
+    "Mediation": "causalif.estimators.mediation",
     "PDAG": "causalif.graphs",
+    "PathEffect": "causalif.estimators.mediation",
+    "SIGMA": "causalif.estimators.sigma",
+    "SplineSEM": "causalif.discovery",
     "WCDE": "causalif.estimators.wcde",
     "adjustment_sets": "causalif.graphs",
     "compare": "causalif.results.compare",
@@ -31,19 +42,27 @@ _HOME = {
     "parse_dag": "causalif.graphs",
     "selfcheck": "causalif.testing.selfcheck",
 }
-_MODULES = ("datasets", "graphs", "testing")
+_MODULES = ("datasets", "errors", "graphs", "testing")
 
 __all__ = [
     "ATE",
     "PDAG",
+    "SIGMA",
     "WCDE",
+    "DAGPosterior",
     "Estimate",
+    "FlowSEM",
     "InvalidIVATE",
+    "LinearSEM",
+    "Mediation",
+    "PathEffect",
+    "SplineSEM",
     "__version__",
     "adjustment_sets",
     "compare",
     "concat",
     "datasets",
+    "errors",
     "graphs",
     "load",
     "parse_dag",

@@ -23,7 +23,7 @@ def _standardised(columns: Mapping[str, Array]) -> pd.DataFrame:
 
 
 def simulate_sem1(n: int, random_state: int | np.random.Generator = 0) -> tuple[pd.DataFrame, Truth]:
-    """Draw five continuous columns with two directed paths from A to Y: A → M1 → M2 → Y and A → Y.
+    """Draw five continuous columns with two directed paths from A to Y: A -> M1 -> M2 -> Y and A -> Y.
 
     C = ε; A = 1.2 tanh C + .6 ε; M1 = sin(1.5 A) + .5 ε; M2 = .8 M1² + .4 ε;
     Y = tanh(1.5 M2) + .5 A + .4 cos C + .5 ε; every column standardised.
@@ -102,8 +102,8 @@ def simulate_sem2(n: int, random_state: int | np.random.Generator = 0) -> tuple[
     edges = (("C", "A"), ("C", "L"), ("C", "M"), ("C", "Y"), ("A", "L"), ("A", "M"), ("A", "Y"),
              ("L", "M"), ("L", "Y"), ("M", "Y"))  # fmt: skip
     effects = {
-        "direct": 0.40, "A → M → Y, control": 0.48, "A → M → Y, treated": 0.66, "bundle A → L": 0.63, "total": 1.795,
-        "remainder": 0.285, "interventional A → L → M → Y": 0.28, "interventional A → L → Y": 0.35,
+        "direct": 0.40, "A -> M -> Y, control": 0.48, "A -> M -> Y, treated": 0.66, "bundle A -> L": 0.63,
+        "total": 1.795, "remainder": 0.285, "interventional A -> L -> M -> Y": 0.28, "interventional A -> L -> Y": 0.35,
     }  # fmt: skip
     paths = (("A", "Y"), ("A", "L", "Y"), ("A", "M", "Y"), ("A", "L", "M", "Y"))
     frame = pd.DataFrame({"C": c, "A": a, "L": low, "M": m, "Y": y})

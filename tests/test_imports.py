@@ -23,6 +23,7 @@ BASE = {"_errors", "_validate"}
 ENGINE = {"engine.estimand", "engine.nuisance"}
 ALLOWED: dict[str, set[str]] = {
     "_errors": set(),
+    "errors": {"_errors"},
     "_validate": {"_errors"},
     "datasets": BASE,
     "_sem_designs": BASE,

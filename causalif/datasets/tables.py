@@ -156,7 +156,7 @@ def load_nhefs() -> pd.DataFrame:
         ``dbp`` blood pressure in 1982 (mm Hg), ``wt71`` weight in 1971 (kg), ``age`` in 1971, ``sex`` (0 men, 1 women),
         ``race`` (0 white, 1 black or other), ``education`` (1 to 5), ``smokeintensity`` cigarettes a day in 1971,
         ``smokeyrs`` years of smoking, ``exercise`` and ``active`` (0 most to 2 least). ``data/SOURCES.md`` lists all.
-        These are complete but for ``sbp`` (29 rows) and ``dbp`` (29).
+        These are complete but for ``sbp`` (29 rows) and ``dbp`` (33).
 
     Raises
     ------

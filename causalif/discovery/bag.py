@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from joblib import Parallel, delayed, effective_n_jobs
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from causalif._errors import CausalifWarning, ConvergenceError, tell
 from causalif._validate import Array
@@ -85,7 +84,7 @@ def choose_sampler(engine: str) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Bagged:
-    """Draws of all bags together; ``members[d]`` is the bag that draw d came from, counted from 0."""
+    """Draws of all bags together; ``members`` says which draws came from which bag."""
 
     draws: Draws
     members: tuple[slice, ...]
@@ -118,19 +117,23 @@ def run_bags(job: Job, rows: int, bags: int, n_jobs: int | None, deadline: float
     ConvergenceError
         If not even one bag was finished in time.
     """
+    return collect(_results(job, rows, bags, n_jobs, deadline, progress), max(bags, 1), deadline)
+
+
+def collect(results: Iterable[Draws], wanted: int, deadline: float | None) -> Bagged:
+    """Gather bags until there are ``wanted``, the time is up or the user interrupts; keep what is finished."""
     done: list[Draws] = []
-    wanted = max(bags, 1)
     interrupted = False
     try:
-        for draws in _results(job, rows, bags, n_jobs, deadline, progress):
+        for draws in results:
             done.append(draws)
             if len(done) < wanted and seconds_left(deadline) <= 0:
                 break
     except KeyboardInterrupt:
+        if not done:
+            raise
         interrupted = True
     if not done:
-        if interrupted:
-            raise KeyboardInterrupt
         raise ConvergenceError("Not even one bag was finished within `time_limit`. Raise it, or lower `draws`.")
     if len(done) < wanted:
         why = "an interrupt" if interrupted else "`time_limit`"
@@ -222,8 +225,3 @@ def _report(done: Sequence[Draws]) -> pd.DataFrame:
         },
         index=pd.RangeIndex(len(done), name="bag"),
     )
-
-
-def all_rows(n: int) -> npt.NDArray[np.float64]:
-    """Every row once."""
-    return np.ones(n)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+import narwhals.stable.v1 as nw
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from causalif._errors import DataWarning, InputError, tell
@@ -126,12 +126,10 @@ def _declared(discrete: Sequence[str] | None, order: Sequence[str]) -> set[str]:
 
 def _is_numeric(data: Any, name: str) -> bool:
     if isinstance(data, pd.DataFrame):
-        column = data[name]
-        if isinstance(column, pd.DataFrame):
+        if list(data.columns).count(name) > 1:
             raise InputError(f"`data` has several columns named {name!r}. Rename the copies or keep one.")
-        return pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype)
-    import narwhals.stable.v1 as nw
-
+        dtype = data[name].dtype
+        return pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype)
     return bool(nw.from_native(data, eager_only=True)[name].dtype.is_numeric())
 
 
@@ -182,8 +180,3 @@ def _standardised(column: Array) -> Array:
     if spread < 1e-12:
         raise InputError("A column varies less than its rounding error. Subtract its mean before fitting.")
     return np.asarray(centred / spread)
-
-
-def rows_distinct(values: npt.NDArray[Any]) -> int:
-    """Number of distinct values of a column."""
-    return len(np.unique(values))

@@ -73,7 +73,8 @@ def sample_exact(
     Notes
     -----
     Nodes that no cycle of allowed edges joins are independent problems: tiers split p nodes into blocks of the sizes
-    of the tiers. A block of b nodes takes 4^b steps and about 16 b 3^(b-1) bytes: b = 12 takes 35 MB and seconds.
+    of the tiers. A block of b nodes takes 4^b steps and about 32 b 3^(b-1) bytes: 60 MB and seconds for b = 12, under
+    2 GiB and minutes for b = 15, the most that is accepted.
 
     References
     ----------
@@ -135,7 +136,7 @@ def blocks_of(families: Families) -> list[list[int]]:
 
 def bytes_needed(size: int) -> int:
     """Peak memory of a block of ``size`` nodes."""
-    return int(2 * 8 * size * 3 ** max(size - 1, 0) + 6 * 8 * 3**size)
+    return int(2 * 8 * size * 3 ** max(size - 1, 0) + 6 * 8 * 3**size + min(SCRATCH_BYTES, 64 * 2**size) + 2**20)
 
 
 def affordable(size: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +37,7 @@ class Training:
 
     mechanism: Mechanism = "anm"
     folds: int = 3
+    networks: int = 1
     steps: int = 1500
     batch: int = 256
     hidden: int = 48
@@ -174,6 +175,7 @@ class _Group:
     absent: Tensor | None  # (nodes, 1, classes)
     folds: Tensor  # (n,)
     count: int
+    networks: int
     free: Tensor  # (nodes, p), 1 where a parent may or may not be there
     required: Tensor  # (nodes, p)
     most: Tensor  # (nodes,), how many of the free ones at most
@@ -194,8 +196,9 @@ class _Group:
         most = [int(np.bitwise_count(sets[i]).max()) for i in nodes]
         classes = [len(columns.levels.get(columns.names[i], ())) for i in nodes]
         absent = np.where(np.arange(max(classes)) < np.array(classes)[:, None], 0.0, LACKING)[:, None]
+        stack = len(nodes) * training.folds * training.networks
         return cls(
-            Shape(len(nodes) * training.folds, len(owner), columns.p, training.hidden, training.mechanism, max(classes)),
+            Shape(stack, len(owner), columns.p, training.hidden, training.mechanism, max(classes)),
             tuple(nodes),
             torch.as_tensor(np.concatenate(blocks, axis=1), dtype=torch.float32),
             torch.as_tensor(owner),
@@ -203,6 +206,7 @@ class _Group:
             torch.as_tensor(absent, dtype=torch.float32) if max(classes) else None,
             folds,
             training.folds,
+            training.networks,
             torch.as_tensor(free, dtype=torch.float32),
             torch.as_tensor(required, dtype=torch.float32),
             torch.as_tensor(most) - torch.as_tensor(required.sum(axis=1)),
@@ -210,15 +214,15 @@ class _Group:
 
     @property
     def training_rows(self) -> list[Tensor]:
-        """Rows that each fold's networks may see."""
+        """Rows that the networks of each fold may see, as often as there are networks for a fold."""
         torch = need("torch")
-        return [torch.nonzero(self.folds != fold).flatten() for fold in range(self.count)]
+        return [torch.nonzero(self.folds != fold).flatten() for fold in range(self.count)] * self.networks
 
 
 def random_masks(group: _Group, rows: int, generator: Generator) -> Tensor:
-    """Draw parent sets of uniform size, shape (folds, nodes, rows, p)."""
+    """Draw parent sets of uniform size, shape (folds × networks, nodes, rows, p)."""
     torch = need("torch")
-    shape = (group.count, len(group.nodes), rows)
+    shape = (group.count * group.networks, len(group.nodes), rows)
     ranked = torch.rand(*shape, group.free.shape[1], generator=generator) - 2 * group.free[:, None]
     rank = ranked.argsort(dim=-1).argsort(dim=-1)
     size = (torch.rand(*shape, 1, generator=generator) * (group.most[:, None, None] + 1)).long()
@@ -233,7 +237,7 @@ def _batch_loss(group: _Group, weights: Weights, rows: Sequence[Tensor], size: i
     nodes, stack = len(group.nodes), group.shape.stack
     x = group.encoded[at][:, None].expand(-1, nodes, -1, -1).reshape(stack, size, -1)
     target = group.targets[:, at].transpose(0, 1).reshape(stack, size)
-    absent = None if group.absent is None else group.absent.repeat(group.count, 1, 1)
+    absent = None if group.absent is None else group.absent.repeat(group.count * group.networks, 1, 1)
     density = log_density(group.shape, weights, x, masks.reshape(stack, size, -1), group.columns, target, absent)
     return -density.mean(dim=1).sum()
 
@@ -242,7 +246,7 @@ def _train(group: _Group, training: Training, generator: Generator, limit: float
     """Train all networks of a group side by side with AdamW and one cycle of the learning rate."""
     torch = need("torch")
     weights, rows = start(group.shape, generator), group.training_rows
-    size = min(training.batch, min(map(len, rows)))
+    size = min(training.batch, *map(len, rows))
     steps = training.steps if limit is None else _affordable(group, weights, rows, size, training, limit)
     optimiser = torch.optim.AdamW(weights.values(), lr=training.learning_rate, weight_decay=training.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=training.learning_rate, total_steps=steps)
@@ -280,19 +284,22 @@ def _evaluate(group: _Group, weights: Weights, k: int, sets: Masks) -> npt.NDArr
     bits = np.int64(1) << np.arange(p, dtype=np.int64)
     masks = torch.as_tensor((sets[:, None] & bits) > 0, dtype=torch.float32)
     out = np.empty((len(sets), len(group.folds)), dtype=np.float32)
-    shape = Shape(1, group.shape.inputs, p, group.shape.hidden, group.shape.mechanism, group.shape.classes)
+    shape = replace(group.shape, stack=group.networks)
     absent = None if group.absent is None else group.absent[k : k + 1]
     for fold in range(group.count):
-        own = {name: weight[[fold * nodes + k]] for name, weight in weights.items()}
+        members = [(net * group.count + fold) * nodes + k for net in range(group.networks)]
+        own = {name: weight[members] for name, weight in weights.items()}
         rows = torch.nonzero(group.folds == fold).flatten()
         x, target = group.encoded[rows], group.targets[k, rows]
-        step = max(1, ROWS_AT_ONCE // len(rows))
+        step = max(1, ROWS_AT_ONCE // (group.networks * len(rows)))
         for first in range(0, len(sets), step):
             part = masks[first : first + step]
-            repeated = x.repeat(len(part), 1)[None]
-            chosen = part.repeat_interleave(len(rows), dim=0)[None]
-            density = log_density(shape, own, repeated, chosen, group.columns, target.repeat(len(part))[None], absent)
-            out[first : first + step, rows.numpy()] = density.reshape(len(part), len(rows)).numpy()
+            repeated = x.repeat(group.networks, len(part), 1)
+            chosen = part.repeat_interleave(len(rows), dim=0).expand(group.networks, -1, -1)
+            wanted = target.repeat(group.networks, len(part))
+            density = log_density(shape, own, repeated, chosen, group.columns, wanted, absent)
+            mixture = torch.logsumexp(density, dim=0) - np.log(group.networks)
+            out[first : first + step, rows.numpy()] = mixture.reshape(len(part), len(rows)).numpy()
     return out
 
 

@@ -46,6 +46,8 @@ class FlowSEM(SEM):
         warning says so). With "anm" scale and noise law still differ between parent sets.
     folds : int, default 3
         Folds of the held-out log-likelihood, 2 to 5.
+    networks : int, default 1
+        Networks per node and fold, from different starts; their densities are averaged.
     steps : int, default 1500
         Training steps, at least 100.
     batch : int, default 256
@@ -86,6 +88,7 @@ class FlowSEM(SEM):
 
     mechanism: Mechanism = "anm"
     folds: int = 3
+    networks: int = 1
     steps: int = 1500
     batch: int = 256
     hidden: int = 48
@@ -96,6 +99,7 @@ class FlowSEM(SEM):
         super()._check()
         one_of("mechanism", self.mechanism, MECHANISMS)
         one_of("folds", self.folds, range(2, 6))
+        whole_number("networks", self.networks, 1)
         whole_number("steps", self.steps, FEWEST_STEPS)
         whole_number("batch", self.batch, 2)
         whole_number("hidden", self.hidden, 1)
@@ -120,10 +124,11 @@ class FlowSEM(SEM):
         self, columns: Columns, sets: tuple[Masks, ...], seed: np.random.SeedSequence, deadline: float | None
     ) -> FlowScorer:
         training = Training(
-            self.mechanism, self.folds, self.steps, self.batch, self.hidden, self.learning_rate, self.weight_decay
-        )
+            self.mechanism, self.folds, self.networks, self.steps, self.batch, self.hidden, self.learning_rate,
+            self.weight_decay,
+        )  # fmt: skip
         threads = self.n_jobs if self.n_jobs is not None and self.n_jobs > 0 else 1
         return flow_score(columns, sets, training, seed, threads=threads, deadline=deadline)
 
     def _own_settings(self) -> dict[str, Any]:
-        return {"mechanism": self.mechanism, "folds": self.folds, "steps": self.steps, "hidden": self.hidden}
+        return {name: getattr(self, name) for name in ("mechanism", "folds", "networks", "steps", "hidden")}

@@ -65,7 +65,7 @@ def residual_sums(
         step = max(1, _CELLS // int(d * (d + len(targets))))
         for start in range(0, len(rows), step):
             part = rows[start : start + step]
-            at = np.array([np.concatenate([blocks[j] for j in np.flatnonzero(member[row])]) for row in part])
+            at = np.array([np.concatenate([blocks[j] for j in np.flatnonzero(member[row]).tolist()]) for row in part])
             out[part] = total - _explained(products, at, targets, ridge)
     return out
 

@@ -68,8 +68,6 @@ class LinearSEM(SEM):
         binary = [name for name, kind in zip(columns.names, columns.kinds, strict=True) if kind == "binary"]
         if binary:
             tell(f"LinearSEM reads the binary columns {binary} as numbers. SplineSEM models them.", DataWarning)
-        if columns.n < columns.p + 2:
-            raise InputError(f"`data` has {columns.n} rows for {columns.p} columns; it needs at least {columns.p + 2}.")
         return BGeScorer.of(columns, sets, self.prior_rows)
 
     def _own_settings(self) -> dict[str, Any]:

@@ -77,4 +77,4 @@ def _solve(design: Array, counts: Array, p: Array, precision: Array, gradient: A
             hessian[c, :, k, :] = hessian[k, :, c, :] = design.T @ (w[:, None] * design)
     square = hessian.reshape(classes * d, classes * d)
     square[np.diag_indices_from(square)] += np.tile(precision, classes)
-    return np.linalg.solve(square, gradient.T.reshape(-1)).reshape(classes, d).T
+    return np.asarray(np.linalg.solve(square, gradient.T.reshape(-1)).reshape(classes, d).T)

@@ -148,8 +148,8 @@ def _chains(
     except (KeyboardInterrupt, _Late):
         if not kept:
             tell(
-                "The chains were stopped before their first draw: these DAGs come from unfinished warm-up, one for each "
-                "chain. Raise `time_limit`, or lower `max_parents`.",
+                "The chains were stopped before their first draw: these DAGs come from unfinished warm-up, one for "
+                "each chain. Raise `time_limit`, or lower `max_parents`.",
                 CausalifWarning,
             )
             kept.append([scores.draw_parents(state, rng) for state, rng in zip(states, rngs, strict=True)])
@@ -345,9 +345,9 @@ def _warn(table: pd.DataFrame) -> None:
     if len(apart):
         worst = apart.loc[apart["r_hat"].idxmax()]
         tell(
-            f"R-hat exceeds {RHAT_LIMIT} for {len(apart)} of {len(table)} possible edges (largest {worst['r_hat']:.2f}, "
-            f"{worst['from']} -> {worst['to']}): the chains have not settled on the same posterior. Draw more, lengthen "
-            "`warmup`, give `tiers`, or lower `max_parents`.",
+            f"R-hat exceeds {RHAT_LIMIT} for {len(apart)} of {len(table)} possible edges (largest "
+            f"{worst['r_hat']:.2f}, {worst['from']} -> {worst['to']}): the chains have not settled on the same "
+            "posterior. Draw more, lengthen `warmup`, give `tiers`, or lower `max_parents`.",
             CausalifWarning,
         )
 

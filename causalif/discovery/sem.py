@@ -22,7 +22,7 @@ from causalif.graphs.posterior import DAGPosterior
 
 ENGINES = ("auto", "exact", "mcmc", "variational")
 EXACT_NODES = 12
-COMFORTABLE_FAMILIES = 300_000
+COMFORTABLE_FAMILIES = 110_000
 LEAST_MAX_PARENTS = 3
 
 
@@ -82,8 +82,9 @@ class SEM(ABC):
         started = time.monotonic()
         self._check()
         columns = read_columns(data, self.discrete)
-        rules = _limited(self._background().rules(columns.names))
+        rules = limited(self._background().rules(columns.names))
         sets = parent_sets(rules.allowed, rules.required, rules.max_parents)
+        self._check_columns(columns, sets)
         priors = structure_prior(self.prior, columns.names, sets, rules.allowed, rules.required)
         engine = _choose_engine(self.engine, columns.names, sets)
         seed = _seed(self.random_state)
@@ -99,6 +100,11 @@ class SEM(ABC):
         self, columns: Columns, sets: tuple[Masks, ...], seed: np.random.SeedSequence, deadline: float | None
     ) -> Scorer:
         """Prepare what gives the scores of ``sets``; a scorer may fit all rows here, to start the bags from."""
+
+    def _check_columns(self, columns: Columns, sets: tuple[Masks, ...]) -> None:
+        """Raise if the model cannot be fitted to these columns."""
+        if columns.n < columns.p + 2:
+            raise InputError(f"`data` has {columns.n} rows for {columns.p} columns; it needs at least {columns.p + 2}.")
 
     def _engine_options(self) -> dict[str, Any]:
         """Return options for the sampler of a model's own."""
@@ -163,7 +169,7 @@ class SEM(ABC):
         )
 
 
-def _limited(rules: Rules) -> Rules:
+def limited(rules: Rules) -> Rules:
     """Where no largest in-degree is given and all parent sets are too many, choose one."""
     if rules.max_parents is not None:
         return rules

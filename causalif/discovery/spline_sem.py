@@ -35,7 +35,7 @@ class SplineSEM(SEM):
         Edges ``(cause, effect)`` that every DAG lacks, or has.
     max_parents : int, optional
         Largest number of parents of a node. By default all, unless there are so many parent sets that a limit of at
-        least 3 is needed to keep them under 300,000; the summary shows it.
+        least 3 is needed to keep them under 110,000; the summary shows it.
     prior : "indegree_uniform", float or DataFrame, default "indegree_uniform"
         Every number of parents equally likely, one probability for every edge, or a table of them.
     engine : {"auto", "exact", "mcmc", "variational"}, default "auto"
@@ -109,7 +109,7 @@ def _warn_straight(columns: Columns, sets: tuple[Masks, ...], scorer: SplineScor
     normal = not (lines["normality_pvalue"] < 0.01 / max(len(lines), 1)).any()
     noise = " and the noise looks normal" if normal else ""
     tell(
-        f"No relation among {open_nodes} is bent{noise}: their directions are not identified, and what this model says "
-        'of them is chance. Use LinearSEM, which leaves them open, or give `tiers`. See diagnostics["equations"].',
+        f"No relation among {open_nodes} shows a bend{noise}: their directions are not identified, and what this model "
+        'says of them is chance. Use LinearSEM, which leaves them open, or give `tiers`. See diagnostics["equations"].',
         IdentificationWarning,
     )

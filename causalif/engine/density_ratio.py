@@ -252,7 +252,7 @@ def _require_interactions(fitted: Predictor, columns: int) -> None:
     if slopes is not None and np.shape(slopes)[-1] == columns:
         raise InputError(
             f"the classifier {last!r} is linear in the columns and returns the ratio 1 whatever the data are. Use one "
-            "with interactions of mediators and covariates: gradient boosting, a forest, or products of columns"
+            "with interactions of mediators and covariates: products of columns (PolynomialFeatures) or a forest"
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -260,31 +259,6 @@ class Tilt:
         return np.clip(eta[self.name](rows), 0.0, self.most)
 
 
-def weighted_name(name: str, factors: Sequence[PseudoOutcome]) -> str:
-    """Return the name of a regression with weights."""
-    return name if not factors else f"{name[:-1]}; weighted by {', '.join(map(short, factors))}]"
-
-
-def short(factor: PseudoOutcome) -> str:
-    """Return a weight in a few words; different weights of one estimand get different words."""
-    if isinstance(factor, Tilt):
-        return factor.name
-    if isinstance(factor, Independence):
-        return f"indep({','.join(factor.first)};{','.join(factor.second)})"
-    if isinstance(factor, MediatorRatio):
-        added = [name for name in factor.after if name not in factor.before]
-        top, bottom = (condition(",".join(added), f"{level:g}") for level in (factor.top, factor.bottom))
-        return f"p({top})/p({bottom})"
-    return "*".join(map(short, getattr(factor, "factors", ())))
-
-
-def regression(
-    target: str | PseudoOutcome,
-    given: Names,
-    where: Where,
-    weights: Sequence[PseudoOutcome] = (),
-) -> Mean:
+def regression(target: str | PseudoOutcome, given: Names, where: Where) -> Mean:
     """Return the specification of a regression within an arm; of other nuisances under the learner "nested"."""
-    learner = "outcome" if isinstance(target, str) else "nested"
-    weight = None if not weights else weights[0] if len(weights) == 1 else Product(tuple(weights))
-    return Mean(target, given, where, weight, learner)
+    return Mean(target, given, where, learner="outcome" if isinstance(target, str) else "nested")

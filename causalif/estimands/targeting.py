@@ -41,14 +41,14 @@ class Targeted:
         return self.low + (self.high - self.low) * expit(self._log_odds(rows) + self.epsilon)
 
     def _log_odds(self, rows: Table) -> Array:
-        return np.asarray(logit(np.clip(self._share(rows), NEAREST, 1 - NEAREST)))
+        return np.asarray(logit(np.clip(self._share(rows), NEAREST, 1 - NEAREST)), dtype=np.float64)
 
     def _share(self, rows: Table) -> Array:
         return (self.initial(rows) - self.low) / (self.high - self.low)
 
     def outside(self, rows: Table) -> Array:
         """Tell where the regression as fitted had to be brought within the range, as 0 and 1."""
-        return (np.abs(self._share(rows) - 0.5) > 0.5 - NEAREST) * 1.0
+        return (np.abs(self._share(rows) - 0.5) > 0.5 - NEAREST).astype(np.float64)
 
 
 def targeted(initial: Predict, rows: Table, outcome: Array, weights: Array, limits: tuple[float, float]) -> Targeted:

@@ -262,11 +262,15 @@ def to_dot(dag: nx.DiGraph, highlight: Iterable[Node] = ()) -> str:
     InputError
         If the graph has a cycle, a highlighted node is not in it, or two nodes are written alike.
 
+    Notes
+    -----
+    Time and memory grow with nodes plus edges. Of the nodes' attributes only ``latent=True`` is written.
+
     Examples
     --------
     >>> print(to_dot(nx.DiGraph([("A", "Y")]), highlight=["A"]))
     digraph {
-      "A" [style=filled, fillcolor="#cfe3f5"];
+      "A" [style="filled", fillcolor="#cfe3f5"];
       "Y";
       "A" -> "Y";
     }
@@ -276,10 +280,17 @@ def to_dot(dag: nx.DiGraph, highlight: Iterable[Node] = ()) -> str:
     quoted = [_quoted(node) for node in graph.nodes]
     if len(set(quoted)) < len(quoted):
         raise InputError("`dag` must have nodes whose texts differ to be written as DOT. Rename some of them.")
-    lines = [f'  {q}{" [style=filled, fillcolor=" + chr(34) + "#cfe3f5" + chr(34) + "]" if i in filled else ""};'
-             for i, q in enumerate(quoted)]  # fmt: skip
+    latent = {i for i, node in enumerate(graph.nodes) if dag.nodes[node].get("latent")}
+    lines = [f"  {q}{_marks(i in filled, i in latent)};" for i, q in enumerate(quoted)]
     lines += [f"  {quoted[t]} -> {quoted[h]};" for t, heads in enumerate(graph.children) for h in heads]
     return "\n".join(["digraph {", *lines, "}"])
+
+
+def _marks(filled: bool, latent: bool) -> str:
+    """Attributes of a node; a latent one is dashed, and read back as latent."""
+    styles = ",".join(["filled"] * filled + ["dashed"] * latent)
+    marks = ["latent=true"] * latent + [f'style="{styles}"'] + ['fillcolor="#cfe3f5"'] * filled
+    return f" [{', '.join(marks)}]" if styles else ""
 
 
 def _quoted(node: Node) -> str:

@@ -55,9 +55,8 @@ def draw(dag: nx.DiGraph | PDAG, highlight: Iterable[Node] = (), ax: Axes | None
     >>> sorted(text.get_text() for text in ax.texts)
     ['A', 'C', 'Y']
     """
-    marked = isinstance(dag, nx.DiGraph)
-    latent = [v for v, marks in dag.nodes(data=True) if marks.get("latent")] if marked else ()
-    return draw_graph(dag, highlight, ax, (), latent)
+    marked = dag.nodes(data=True) if isinstance(dag, nx.DiGraph) else ()
+    return draw_graph(dag, highlight, ax, (), [v for v, marks in marked if marks.get("latent")])
 
 
 def draw_graph(

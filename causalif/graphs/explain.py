@@ -39,6 +39,12 @@ class Verdict:
         The open path, or the directed path that makes a node forbidden.
     text : str
         The verdict in one sentence.
+
+    Examples
+    --------
+    >>> if not Verdict(False, "latent", None, "'U' is not observed."):
+    ...     print("refused")
+    refused
     """
 
     valid: bool
@@ -69,6 +75,11 @@ class Explanation:
         The path that shows it.
     text : str
         The same in one sentence.
+
+    Examples
+    --------
+    >>> print(Explanation("U", "latent", None, "'U' is not observed."))
+    'U' is not observed.
     """
 
     node: Node

@@ -26,7 +26,7 @@ _TOKEN = re.compile(
 )
 _BLOCKS = ("dag", "pdag", "digraph")
 _DOT_DEFAULTS = ("node", "edge", "graph")
-_LATENT = re.compile(r"(?:^|[\[,\s])(latent|unobserved)\s*(?=[,\]\s])")
+_LATENT = re.compile(r"(?:^|[\[,\s])(latent|unobserved)\s*(=\s*true\s*)?(?=[,\]\s])")
 _CIRCLE = (
     "Marks with circles stand for a graph in which common causes are left out (a PAG), which is not understood here: "
     'write "->" where the direction is known, "--" where it is not, and name common causes.'
@@ -58,6 +58,10 @@ def parse_dag(text: str) -> nx.DiGraph | PDAG:
     InputError
         If the text cannot be read, the graph has a directed cycle, or an edge ``A <-> B`` stands for a common cause
         that has no name.
+
+    Notes
+    -----
+    Time grows with the length of the text. Marks with circles, as in PAGs, are refused.
 
     References
     ----------

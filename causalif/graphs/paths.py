@@ -66,7 +66,7 @@ def forbidden_nodes(dag: nx.DiGraph, treatment: Node | Iterable[Node], outcome: 
     Parameters
     ----------
     dag, treatment, outcome
-        As in :func:`causal_nodes`, which also has an example.
+        As in :func:`causal_nodes`.
 
     Returns
     -------
@@ -84,6 +84,11 @@ def forbidden_nodes(dag: nx.DiGraph, treatment: Node | Iterable[Node], outcome: 
     References
     ----------
     Perkovic, Textor, Kalisch and Maathuis (2018), JMLR 18, Definition 4.
+
+    Examples
+    --------
+    >>> sorted(forbidden_nodes(nx.DiGraph([("A", "M"), ("M", "Y"), ("M", "D"), ("A", "B")]), "A", "Y"))
+    ['A', 'D', 'M', 'Y']
     """
     graph = read_graph(dag)
     x, y = read_question(graph, treatment, outcome)
@@ -96,7 +101,7 @@ def mediators(dag: nx.DiGraph, treatment: Node | Iterable[Node], outcome: Node) 
     Parameters
     ----------
     dag, treatment, outcome
-        As in :func:`causal_nodes`, which also has an example.
+        As in :func:`causal_nodes`.
 
     Returns
     -------
@@ -110,6 +115,11 @@ def mediators(dag: nx.DiGraph, treatment: Node | Iterable[Node], outcome: Node) 
     Notes
     -----
     Time grows with nodes plus edges.
+
+    Examples
+    --------
+    >>> sorted(mediators(nx.DiGraph([("A", "M"), ("M", "Y"), ("M", "D"), ("A", "Y")]), "A", "Y"))
+    ['M']
     """
     graph = read_graph(dag)
     return graph.names(mediators_between(graph, *read_question(graph, treatment, outcome)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -67,7 +67,7 @@ class PDAG:
 
 def _pairs(name: str, edges: Iterable[Iterable[Node]]) -> list[tuple[Node, ...]]:
     """Read edges, each a pair of two different nodes."""
-    pairs = []
+    pairs: list[tuple[Node, ...]] = []
     for edge in edges if isinstance(edges, Iterable) else [edges]:
         pair = tuple(edge) if isinstance(edge, Iterable) else (edge,)
         if len(pair) != 2 or not all(map(_hashable, pair)) or pair[0] == pair[1]:
@@ -149,8 +149,9 @@ class Partial:
         work = Partial(self.graph, parents, children, lines)
         for u in range(len(work.lines)):
             while work.lines[u]:
-                work.orient(u, min(work.lines[u]))
-                close(work)
+                v = min(work.lines[u])
+                work.orient(u, v)
+                close(work, _affected(work, u, v))
         return replace(_arrows(work), lines=frozenset((u, v) for u, near in enumerate(self.lines) for v in near))
 
 
@@ -176,7 +177,7 @@ def read_pdag(pdag: PDAG) -> Partial:
         partial.lines[v].add(u)
     refuse_cycle(_arrows(partial))
     before = _colliders(partial)
-    close(partial)
+    close(partial, [(u, v) for u, near in enumerate(partial.lines) for v in sorted(near) if u < v])
     extension = partial.extension()
     if find_cycle(extension) or _colliders(_as_partial(extension)) != before:
         raise InputError(
@@ -207,20 +208,21 @@ def _colliders(partial: Partial) -> set[tuple[int, int, int]]:
     }
 
 
-def close(partial: Partial) -> None:
-    """Orient edges by Meek's four rules until none applies."""
-    changed = True
-    while changed:
-        changed = False
-        for u, v in list(_undirected(partial)):
-            for tail, head in ((u, v), (v, u)):
-                if head in partial.lines[tail] and _implied(partial, tail, head):
-                    partial.orient(tail, head)
-                    changed = True
+def close(partial: Partial, todo: list[_Step]) -> None:
+    """Orient edges by Meek's four rules, beginning with those to do, until none applies."""
+    while todo:
+        u, v = todo.pop()
+        for tail, head in ((u, v), (v, u)):
+            if head in partial.lines[tail] and _implied(partial, tail, head):
+                partial.orient(tail, head)
+                todo += _affected(partial, tail, head)
 
 
-def _undirected(partial: Partial) -> Iterator[tuple[int, int]]:
-    return ((u, v) for u, near in enumerate(partial.lines) for v in sorted(near) if u < v)
+def _affected(partial: Partial, u: int, v: int) -> list[_Step]:
+    """Undirected edges to which some rule may apply now that u -> v: those at u and v, and by rule 4 those beyond."""
+    lines = partial.lines
+    beyond = [(tail, head) for tail in lines[u] for head in partial.children[v] & lines[tail]]
+    return [*((u, w) for w in lines[u]), *((v, w) for w in lines[v]), *beyond]
 
 
 def _implied(partial: Partial, tail: int, head: int) -> bool:

@@ -12,10 +12,10 @@ import networkx as nx
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.special import ndtri
 
 from causalif._errors import CausalifWarning, InputError, tell
 from causalif._validate import Array, in_range, one_of, whole_number
+from causalif.graphs.posterior_paths import follow, transitive_closure, wilson
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -354,7 +354,7 @@ class DAGPosterior:
         whole_number("cutoff", cutoff, 1)
         whole_number("max_paths", max_paths, 1)
         predicted = self.count_paths(treatment, outcome, cutoff)
-        found, reached = _follow(self.adjacency == 1, self._reach, a, y, cutoff, max_paths)
+        found, reached = follow(self.adjacency == 1, self._reach, a, y, cutoff, max_paths)
         truncated = reached < cutoff
         if truncated:
             tell(
@@ -548,7 +548,7 @@ class DAGPosterior:
 
 
 def _within(places: npt.NDArray[np.intp], weights: Array, size: int) -> Array:
-    return np.bincount(places, weights=weights / weights.sum(), minlength=size)
+    return np.asarray(np.bincount(places, weights=weights / weights.sum(), minlength=size), dtype=np.float64)
 
 
 def _common_names(graphs: Sequence[Any]) -> list[str]:
@@ -574,89 +574,3 @@ def _read_weights(weights: Iterable[float] | None, count: int) -> Array:
     if mass.shape != (count,) or not np.isfinite(mass).all() or (mass < 0).any() or not mass.sum() > 0:
         raise InputError(f"`weights` must hold {count} non-negative numbers, one per DAG, not all zero.")
     return np.asarray(mass / mass.sum())
-
-
-def transitive_closure(adjacency: npt.NDArray[np.integer]) -> Flags:
-    """Return which nodes reach which, for many DAGs of shape (u, p, p) at once."""
-    p = adjacency.shape[-1]
-    reach = adjacency.astype(np.float32)
-    for _ in range(max(p - 1, 1).bit_length()):
-        reach = np.minimum(reach + reach @ reach, 1.0)
-    return np.asarray(reach > 0)
-
-
-def wilson(score: float, size: float, level: float = 0.95) -> tuple[float, float]:
-    r"""Return Wilson's interval for a proportion from ``size`` independent draws.
-
-    .. math:: \frac{1}{1 + z^2/n} \left(\hat p + \frac{z^2}{2n} \pm z \sqrt{\frac{\hat p (1 - \hat p)}{n} +
-        \frac{z^2}{4n^2}} \right)
-
-    Parameters
-    ----------
-    score : float
-        The proportion.
-    size : float
-        Number of draws, possibly infinite.
-    level : float, default 0.95
-        Level of the interval.
-
-    Returns
-    -------
-    (float, float)
-
-    References
-    ----------
-    Wilson (1927), Journal of the American Statistical Association 22.
-
-    Examples
-    --------
-    >>> [round(end, 4) for end in wilson(0.0, 100)]
-    [0.0, 0.037]
-    """
-    z = float(ndtri(0.5 + in_range("level", level, 0.0, 1.0) / 2))
-    part = z * z / size
-    centre = (score + part / 2) / (1 + part)
-    half = z * np.sqrt(score * (1 - score) / size + part / (4 * size)) / (1 + part)
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
-
-
-def _follow(
-    adjacency: Flags, reach: Flags, a: int, y: int, cutoff: int, most: int
-) -> tuple[list[tuple[tuple[int, ...], Flags]], int]:
-    """Lengthen paths from a edge by edge, in all DAGs at once, as long as their end reaches y.
-
-    Every unfinished path leads to at least one finished one, so their number predicts that of the paths: where it
-    would exceed ``most``, the search ends, and the second value is the length up to which all paths were found.
-    """
-    found: list[tuple[tuple[int, ...], Flags]] = []
-    frontier: list[tuple[tuple[int, ...], Flags]] = [((a,), reach[:, a, y])]
-    for length in range(1, cutoff + 1):
-        finished, longer = [], []
-        for nodes, held in frontier:
-            if held.any():
-                ends, open_ends = _lengthen(adjacency, reach, nodes, held, y)
-                finished += ends
-                longer += open_ends
-            if len(found) + len(finished) > most or len(longer) > 4 * most:
-                return found, length - 1
-        found += finished
-        frontier = longer
-        if not frontier:
-            return found, cutoff
-    return found, cutoff
-
-
-def _lengthen(
-    adjacency: Flags, reach: Flags, nodes: tuple[int, ...], held: Flags, y: int
-) -> tuple[list[tuple[tuple[int, ...], Flags]], list[tuple[tuple[int, ...], Flags]]]:
-    """Return a path's completion by the edge to y, if any DAG has it, and its continuations towards y."""
-    last = nodes[-1]
-    ends, longer = [], []
-    rows = np.flatnonzero(held)
-    onward = adjacency[rows, last]
-    for v in np.flatnonzero(onward.any(axis=0)).tolist():
-        here = np.zeros(len(held), dtype=bool)
-        here[rows] = onward[:, v] if v == y else onward[:, v] & reach[rows, v, y]
-        if here.any():
-            (ends if v == y else longer).append(((*nodes, v), here))
-    return ends, longer

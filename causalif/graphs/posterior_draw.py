@@ -2,87 +2,72 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 import numpy as np
 
 from causalif._validate import Array
-from causalif.graphs.dag import read_graph
-from causalif.graphs.draw import positions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_UNIT = (1.9, 1.15)
 _LABELLED = 0.995
+_BEND, _ALONG = 0.1, 0.27
 
 
 def draw_probabilities(graph: nx.DiGraph, ax: Axes | None) -> Axes:
-    """Draw a graph whose edges have a ``probability``: layered by its likely edges, doubtful ones bent and pale."""
+    """Draw a graph whose edges have a ``probability`` on a circle, clockwise in the order of its likely edges."""
     from matplotlib.pyplot import subplots
 
-    likely = _acyclic(graph)
-    layout = read_graph(likely)
-    place = dict(zip(layout.nodes, positions(layout), strict=True))
-    spots = np.array(list(place.values()))
     if ax is None:
-        wide, high = np.ptp(spots, axis=0)
-        ax = subplots(figsize=((wide + 1.2) * _UNIT[0], (high + 1.6) * _UNIT[1]), layout="constrained")[1]
+        side = 2.6 + 0.42 * len(graph)
+        ax = subplots(figsize=(side, side), layout="constrained")[1]
+    order = _order(graph)
+    angles = np.pi - 2 * np.pi * np.arange(len(order)) / len(order)
+    place = dict(zip(order, np.column_stack([np.cos(angles), np.sin(angles)]), strict=True))
     boxes = {
-        node: ax.text(*spot, str(node), ha="center", va="center", zorder=4,
+        node: ax.text(spot[0], spot[1], str(node), ha="center", va="center", zorder=4,
                       bbox={"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": "#222222"})
         for node, spot in place.items()
     }  # fmt: skip
     for tail, head, mark in sorted(graph.edges(data="probability"), key=lambda edge: edge[2]):
-        both = graph.has_edge(head, tail)
-        bend = 0.18 if both else _bend(spots, place[tail], place[head])
-        _arrow(ax, boxes, (tail, head), (place[tail], place[head]), mark, bend)
-    ax.set_xlim(spots[:, 0].min() - 0.6, spots[:, 0].max() + 0.6)
-    ax.set_ylim(spots[:, 1].min() - 0.8, spots[:, 1].max() + 0.8)
+        patches = boxes[tail].get_bbox_patch(), boxes[head].get_bbox_patch()
+        bend = _BEND if graph.has_edge(head, tail) else 0.0
+        _arrow(ax, (place[tail], place[head]), patches, mark, bend)
+    ax.set_xlim(-1.25, 1.25)
+    ax.set_ylim(-1.25, 1.25)
+    ax.set_aspect("equal")
     ax.set_axis_off()
     return ax
 
 
-def _acyclic(graph: nx.DiGraph) -> nx.DiGraph:
-    """Keep edges from the likeliest down, as long as they close no cycle."""
+def _order(graph: nx.DiGraph) -> list[Any]:
+    """Sort the nodes so that causes come first along the likely edges: those that close no cycle with likelier ones."""
     kept = nx.DiGraph()
     kept.add_nodes_from(graph)
     for tail, head, _ in sorted(graph.edges(data="probability"), key=lambda edge: -edge[2]):
         if not nx.has_path(kept, head, tail):
             kept.add_edge(tail, head)
-    return kept
+    return list(nx.topological_sort(kept))
 
 
-def _bend(spots: Array, start: Array, end: Array) -> float:
-    """Bend an edge that would otherwise run through the box of another node."""
-    gap = end - start
-    length = float(np.hypot(*gap))
-    for spot in spots:
-        along = float((spot - start) @ gap) / length**2
-        across = float(gap[0] * (spot - start)[1] - gap[1] * (spot - start)[0]) / length
-        if 0.05 < along < 0.95 and abs(across) < 0.3:
-            return 0.3 if across <= 0 else -0.3
-    return 0.0
-
-
-def _arrow(
-    ax: Axes, boxes: dict[str, object], edge: tuple[str, str], ends: tuple[Array, Array], mark: float, bend: float
-) -> None:
+def _arrow(ax: Axes, ends: tuple[Array, Array], patches: tuple[Any, Any], mark: float, bend: float) -> None:
+    """Draw an edge as dark and thick as it is likely, its probability written nearer to the cause."""
     from matplotlib.patches import FancyArrowPatch
 
-    (start, end), (tail, head) = ends, edge
-    shade = str(round(0.75 * (1 - mark), 3))
+    start, end = ends
     ax.add_patch(
         FancyArrowPatch(
-            tuple(start), tuple(end), arrowstyle="-|>", mutation_scale=12, color=shade, linewidth=0.6 + 1.8 * mark,
-            shrinkA=1, shrinkB=1, zorder=3, patchA=boxes[tail].get_bbox_patch(), patchB=boxes[head].get_bbox_patch(),  # type: ignore[attr-defined]
+            tuple(start), tuple(end), arrowstyle="-|>", mutation_scale=12, color=str(round(0.75 * (1 - mark), 3)),
+            linewidth=0.6 + 1.8 * mark, shrinkA=1, shrinkB=1, zorder=3, patchA=patches[0], patchB=patches[1],
             connectionstyle=f"arc3,rad={bend}",
         )
     )  # fmt: skip
-    across = np.array([end[1] - start[1], start[0] - end[0]])
-    # The arc runs at half its control point's distance; the label sits towards its tail, away from other labels.
-    spot = 0.55 * start + 0.45 * end + 0.5 * bend * across
+    # The quadratic curve that matplotlib's arc3 draws where both axes have one scale.
+    gap, t = end - start, _ALONG
+    control = (start + end) / 2 + bend * np.array([gap[1], -gap[0]])
+    spot = (1 - t) ** 2 * start + 2 * t * (1 - t) * control + t**2 * end
     text = "1" if mark >= _LABELLED else f"{mark:.2f}".lstrip("0")
-    ax.text(*spot, text, ha="center", va="center", fontsize=8, color="#222222", zorder=5,
+    ax.text(spot[0], spot[1], text, ha="center", va="center", fontsize=8, color="#222222", zorder=5,
             bbox={"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.85})  # fmt: skip

@@ -56,7 +56,7 @@ def _edges(posterior: DAGPosterior, most: int) -> list[str]:
     order = np.argsort(-table, axis=None, kind="stable")
     pairs = [np.unravel_index(flat, table.shape) for flat in order]
     shown = [(j, i) for j, i in pairs if table[j, i] >= 0.005][:most]
-    width = max((len(posterior.names[j]) + len(posterior.names[i]) + 3 for j, i in shown), default=0)
+    width = max((len(posterior.names[j]) + len(posterior.names[i]) + 4 for j, i in shown), default=0)
     exact = ", exact" if posterior.edges is not None else ""
     lines = [f"Edge probabilities{exact} (reverse direction beside)"]
     for j, i in shown:

@@ -23,6 +23,12 @@ class Separation:
         A shortest open path, None when separated.
     text : str
         The answer in words, with the arrows of the path.
+
+    Examples
+    --------
+    >>> import networkx as nx
+    >>> d_separated(nx.DiGraph([("A", "B"), ("B", "C")]), "A", "C").path
+    ('A', 'B', 'C')
     """
 
     separated: bool

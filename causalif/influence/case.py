@@ -73,9 +73,10 @@ def case_influence(
     For one row, ``rif`` and ``newton`` are the same; they part for sets (`remove`). Leaving out the last row of a level
     has effect ``inf`` on the coefficients that are lost with it. Where the objective is an average with a penalty
     (PoissonRegressor), the penalty shrinks with the rows. Balanced class weights are held fixed in predictions and
-    recomputed in refits. For t statistics and interval ends the standard error's change is exact for least squares with
-    the usual covariance, and to first order otherwise. Predictions for causal estimates hold the nuisances fixed, which
-    costs a second-order term only where the score is orthogonal to them. Cost: one pass of n p² for all rows.
+    recomputed in refits. Targets that are not linear in the coefficients (a loss, a probability) follow their tangent.
+    For t statistics and interval ends the standard error's change is exact for least squares with the usual covariance,
+    and to first order otherwise. Predictions for causal estimates hold the nuisances fixed, which costs a second-order
+    term only where the score is orthogonal to them. Cost: one pass of n p² for all rows.
 
     References
     ----------

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import numpy as np
 import pandas as pd
 
 from causalif._errors import ConvergenceError, DataWarning, PositivityError, tell
 from causalif._validate import Array
 from causalif.influence.losses import Logistic
-from causalif.influence.model import LinearModel
+from causalif.influence.model import FAR, SEPARATES, LinearModel
 from causalif.influence.softmax import SoftmaxModel
+
+__all__ = ["FAR", "SEPARATES", "checked", "warn_leverage"]
 
 HIGH = 0.9
 STOPPED_EARLY = 0.05
-FAR = 20.0  # log odds: probabilities within 2e-9 of 0 or 1
-Smooth = TypeVar("Smooth", LinearModel, SoftmaxModel)
+Smooth = LinearModel | SoftmaxModel
 
 
 def checked(model: Smooth) -> Smooth:
@@ -32,9 +31,9 @@ def warn_leverage(leverage: Array, index: pd.Index) -> None:
     if high.size:
         first = ", ".join(repr(label) for label in index[high[:3]].tolist())
         tell(
-            f"{high.size:,} of {len(leverage):,} rows have a leverage above {HIGH:g} (first at index {first}): they decide "
-            "their own fitted value, and one-step predictions of leaving them out are rough unless exact. Refit without "
-            "them to be sure.",
+            f"{high.size:,} of {len(leverage):,} rows have a leverage above {HIGH:g} (first at index {first}): they "
+            "decide their own fitted value, and one-step predictions of leaving them out are rough unless exact. Refit "
+            "without them to be sure.",
             DataWarning,
         )
 
@@ -47,8 +46,8 @@ def _refuse_separation(model: LinearModel) -> None:
     free = not model.penalty.any()
     if free and correct.min() > 0:
         raise PositivityError(
-            "The columns separate the two outcomes, so that the coefficients have no finite value and no row an effect. "
-            "Add a penalty, or drop the column that decides the outcome."
+            "The columns separate the two outcomes, so that the coefficients have no finite value and no row an "
+            "effect. Add a penalty, or drop the column that decides the outcome."
         )
     far = int((np.abs(model.eta) > FAR).sum())
     if free and far:

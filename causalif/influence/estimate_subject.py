@@ -104,28 +104,26 @@ class EstimateSubject:
 
     def without(self, keep: Mask) -> EstimateSubject:
         """Return the estimate fitted to the kept rows."""
-        if self.refit_estimate is None:
-            raise InputError(NO_ORIGIN)
-        fitted = self.refit_estimate(keep)
-        self._require_terms(fitted)
+        fitted = self._refitted(keep)
         share = self.share[keep] / self.share[keep].mean()
         units = np.unique(self.units[keep], return_inverse=True)[1]
         return EstimateSubject(fitted, share, self.is_mean, None, units, self.described)
 
     def refit(self, keep: Mask, target: Target) -> Point:
         """Return the target after an honest refit to the kept rows."""
+        return point_of(self._refitted(keep), self.direction(target), target.level)
+
+    def _refitted(self, keep: Mask) -> Estimate:
+        """Return the same terms of the estimate fitted to the kept rows."""
         if self.refit_estimate is None:
             raise InputError(NO_ORIGIN)
         fitted = self.refit_estimate(keep)
-        self._require_terms(fitted)
-        return point_of(fitted, self.direction(target), target.level)
-
-    def _require_terms(self, fitted: Estimate) -> None:
-        if tuple(fitted.labels) != tuple(self.labels):
+        if not set(self.labels) <= set(fitted.labels):
             raise InputError(
-                f"Without these rows the estimate has other terms ({', '.join(fitted.labels)}), so that there is nothing "
-                "to compare."
+                f"Without these rows the estimate has other terms ({', '.join(fitted.labels)}), so that there is "
+                "nothing to compare."
             )
+        return fitted if fitted.labels == self.labels else fitted[list(self.labels)]
 
 
 NO_ORIGIN = (

@@ -11,7 +11,7 @@ import pandas as pd
 from causalif._errors import InputError
 from causalif._validate import Array
 from causalif.influence.model import Mask
-from causalif.influence.steps import Rows, quadratic_forms
+from causalif.influence.steps import Rows, factor, quadratic_forms
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ class EstimatingModel:
     @cached_property
     def leverage(self) -> Array:
         """Of least squares on the same design."""
-        return quadratic_forms(self.X, np.linalg.cholesky(self.X.T @ self.X))
+        return quadratic_forms(self.X, factor(np.asarray(self.X.T @ self.X)))
 
     def along(self, c: Array) -> dict[str, Array]:
         """Return the effect of leaving out each row on cᵀθ."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -81,19 +82,14 @@ class MostInfluential:
         """Return a table whose ``str()`` is text and which notebooks show as HTML."""
         write = number_format(self.before, _smallest_error(self.table))
         lines = tuple(
-            (
-                str(row.Index),
-                "never" if pd.isna(row.count_) else f"{int(row.count_):,}",
-                "" if pd.isna(row.share) else f"{100 * row.share:.2g}%",
-                write(row.predicted) if np.isfinite(row.predicted) else "",
-                write(row.refitted) if np.isfinite(row.refitted) else "",
-                {True: "yes", False: "no"}.get(row.reached, ""),
-            )
-            for row in self.table.rename(columns={"count": "count_"}).itertuples()
+            (str(name), *_cells(line, write)) for name, line in zip(self.table.index, self._lines(), strict=True)
         )
         header = (("Target", f"{self.target} = {write(self.before)}"), ("Goal", self.goal), *self._headline())
         columns = ("", self.units, "share", "predicted", "refitted", "reached")
         return Table("Most influential " + self.units, header, columns, lines, tuple(self._notes()))
+
+    def _lines(self) -> list[dict[str, Any]]:
+        return [{str(key): value for key, value in line.items()} for line in self.table.to_dict("records")]
 
     def _headline(self) -> tuple[tuple[str, str], ...]:
         found = "none found" if self.size is None else f"{self.size:,} {self.units} ({100 * self.share:.2g}%)"
@@ -108,7 +104,9 @@ class MostInfluential:
         return [*notes, self.note] if self.note else notes
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the target against the number of rows left out, predicted and refitted.
+        """Draw the target against the number of rows left out, predicted and refitted along the better fixed order.
+
+        The smallest set may come from the greedy search, which follows an order of its own: it is drawn as a ring.
 
         Parameters
         ----------
@@ -131,6 +129,7 @@ class MostInfluential:
         ax.plot(fitted.index, fitted, ".", color=_ACCENT, markersize=5, label="refitted")
         if self.size is not None:
             ax.axvline(self.size, color=_ACCENT, linewidth=0.8)
+            ax.plot([self.size], [self.refitted], "o", color=_ACCENT, fillstyle="none", label="smallest set, refitted")
             ax.annotate(f"{self.size:,} {self.units}", (self.size, self.before), xytext=(-4, 0), color=_ACCENT,
                         textcoords="offset points", ha="right", va="top", fontsize="small")  # fmt: skip
         ax.set_xlabel(f"{self.units} left out")
@@ -146,6 +145,17 @@ class MostInfluential:
 
     def _repr_html_(self) -> str:
         return self.summary()._repr_html_()
+
+
+def _cells(line: dict[str, Any], write: Callable[[float], str]) -> tuple[str, ...]:
+    """Return count, share, predicted, refitted and reached as text."""
+    count, reached = line["count"], line["reached"]
+    return (
+        "never" if pd.isna(count) else f"{count:,}",
+        "" if np.isnan(line["share"]) else f"{100 * line['share']:.2g}%",
+        *(write(line[name]) if np.isfinite(line[name]) else "" for name in ("predicted", "refitted")),
+        "" if pd.isna(reached) else "yes" if reached else "no",
+    )
 
 
 def _smallest_error(table: pd.DataFrame) -> float:

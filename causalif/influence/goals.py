@@ -92,7 +92,7 @@ def _significance(goal: str, target: Target, point: Point) -> Goal:
         )
     if not np.isfinite(point.std_error) or point.std_error <= 0:
         raise InputError(
-            f"`goal={goal!r}` needs a standard error, which this fit does not report. Use \"sign\" or a number."
+            f'`goal={goal!r}` needs a standard error, which this fit does not report. Use "sign" or a number.'
         )
     side = 1.0 if point.value >= 0 else -1.0
     share = f"{100 * target.level:g}%"

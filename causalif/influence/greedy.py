@@ -64,12 +64,23 @@ def _settled(order: Order, last: int, verifier: Verifier) -> Greedy:
 def _next(subject: Subject, goal: Goal, steps: int) -> npt.NDArray[np.intp] | None:
     """Return the units to leave out next: one, or several where a fit is dear."""
     if isinstance(subject, ModelSubject):
-        best = [method for method in ("exact", "rif", "if") if method in subject.methods()][0]
+        best = next(method for method in ("exact", "rif", "if") if method in subject.methods())
         if subject.clustered and best == "exact":
             best = "rif"
-        margins = unit_margins(subject, goal, best)
-        return np.array([int(margins.argmin())]) if np.isfinite(margins).any() else None
+        return _next_of_model(subject, goal, best, steps)
     ranking = best_ranking(subject, goal)
     if ranking.count is None:
         return ranking.order[:1]
     return ranking.order[: max(1, -(-ranking.count // min(PART, max(steps, 1))))]
+
+
+def _next_of_model(subject: ModelSubject, goal: Goal, method: str, steps: int) -> npt.NDArray[np.intp] | None:
+    """Return the best unit, or as many as it takes to arrive in the steps that are left."""
+    margins = unit_margins(subject, goal, method)
+    if not np.isfinite(margins).any():
+        return None
+    margin = goal.at(subject.point(goal.target))
+    order = np.argsort(margins, kind="stable")
+    reached = np.flatnonzero(margin + np.cumsum(margins[order] - margin) < 0)
+    needed = int(reached[0]) + 1 if reached.size else 1
+    return np.asarray(order[: max(1, -(-needed // steps))], dtype=np.intp)

@@ -99,7 +99,9 @@ class InstrumentalModel:
         plain = -self.moments @ (self.inverse.T @ c)
         if not self.just_identified:
             return {"if": plain}
-        share = (self.fitted @ (self.inverse.T @ c)) / max(float(np.abs(self.fitted @ (self.inverse.T @ c)).max()), 1e-300)
+        share = (self.fitted @ (self.inverse.T @ c)) / max(
+            float(np.abs(self.fitted @ (self.inverse.T @ c)).max()), 1e-300
+        )
         exact = rescale(plain, 1.0 - self.leverage, share)
         return {"if": plain, "rif": exact, "newton": exact, "exact": exact}
 

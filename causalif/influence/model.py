@@ -13,12 +13,14 @@ from scipy.linalg import cho_solve
 
 from causalif._errors import ConvergenceError
 from causalif._validate import Array
-from causalif.influence.losses import Loss
+from causalif.influence.losses import Logistic, Loss
 from causalif.influence.steps import Rows, factor, newton_step, quadratic_forms, rescale, weighted_gram
 
 Mask = npt.NDArray[np.bool_]
 STEPS = 100
 TIGHT = 1e-12
+FAR = 20.0  # log odds: probabilities within 2e-9 of 0 or 1
+SEPARATES = "Without these rows the outcomes are separated: a coefficient runs to infinity. Add a penalty or leave out fewer rows."
 
 
 class CaseModel(Protocol):
@@ -185,7 +187,10 @@ class LinearModel:
             self, X=self.X[keep], y=self.y[keep], weights=self.weights[keep], offset=self.offset[keep],
             index=self.index[keep], penalty=self.penalty * shrink,
         )  # fmt: skip
-        return rows.minimised()
+        model = rows.minimised()
+        if isinstance(self.loss, Logistic) and np.abs(model.eta).max() > FAR >= np.abs(self.eta).max():
+            raise ConvergenceError(SEPARATES)
+        return model
 
     def minimised(self) -> LinearModel:
         """Return the model at the minimum of its objective; Newton's method with step halving."""
@@ -202,7 +207,9 @@ class LinearModel:
                     break
             model, value = after, new
             # step sizes are judged against the standard deviation that the curvature gives a coefficient
-            if float(step @ (model.curvature @ step)) <= TIGHT**2 * len(model.y) or (self.loss.quadratic and not halving):
+            if float(step @ (model.curvature @ step)) <= TIGHT**2 * len(model.y) or (
+                self.loss.quadratic and not halving
+            ):
                 return model
         raise ConvergenceError(
             "No minimum was found without these rows: the remaining rows may separate the outcomes, so that a "

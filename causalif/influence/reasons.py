@@ -121,4 +121,6 @@ def _smallest_probability(frame: pd.DataFrame | None) -> Array | None:
     if frame is None or not names:
         return None
     values = frame[names].to_numpy(dtype=float)
-    return np.asarray(np.minimum(values, 1.0 - values).min(axis=1)) if len(names) == 1 else np.asarray(values.min(axis=1))
+    return (
+        np.asarray(np.minimum(values, 1.0 - values).min(axis=1)) if len(names) == 1 else np.asarray(values.min(axis=1))
+    )

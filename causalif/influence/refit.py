@@ -40,6 +40,12 @@ def fold_columns(estimate: Estimate) -> list[str]:
     return [name for name in names if name == "fold" or name.removeprefix("fold_").isdigit()]
 
 
+def deals_anew(estimate: Estimate) -> bool:
+    """Whether a refit splits the rows anew, because the estimate does not hold its folds."""
+    estimator = None if estimate.origin is None else estimate.origin.estimator
+    return getattr(estimator, "folds", 1) != 1 and not fold_columns(estimate)
+
+
 def take(data: Any, keep: Mask) -> Any:
     """Return the kept rows of any eager frame."""
     if isinstance(data, pd.DataFrame):

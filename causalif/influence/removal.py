@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from causalif._errors import InputError
-from causalif._validate import Array, one_of
+from causalif._validate import one_of
 from causalif.influence.adapters import adapt
 from causalif.influence.model import Mask
 from causalif.influence.refit import Refit
@@ -113,9 +113,7 @@ def remove(
     keep = ~whole_units(read_rows(rows, subject.index), subject)
     before = subject.point(aim)
     after = _after(subject, keep, method, aim, before)
-    return Removal(
-        method, subject.index[~keep], aim.read(before), aim.read(after), before.std_error, after.std_error
-    )
+    return Removal(method, subject.index[~keep], aim.read(before), aim.read(after), before.std_error, after.std_error)
 
 
 def _after(subject: Any, keep: Mask, method: str, target: Target, before: Point) -> Point:
@@ -123,7 +121,8 @@ def _after(subject: Any, keep: Mask, method: str, target: Target, before: Point)
         return subject.refit(keep, target)
     if method not in subject.methods():
         raise InputError(
-            f'`method={method!r}` does not exist for this fit: {_why_not(subject, method)} Use method="refit", or one of '
+            f"`method={method!r}` does not exist for this fit: {_why_not(subject, method)} "
+            f'Use method="refit", or one of '
             f"{', '.join(map(repr, subject.methods()))}."
         )
     if isinstance(subject, ModelSubject):
@@ -131,12 +130,15 @@ def _after(subject: Any, keep: Mask, method: str, target: Target, before: Point)
     gone = np.unique(subject.units[~keep])
     if method == "if":
         moves = subject.moves(target, "if")
-        return Point(before.value + moves.value[gone].sum(), before.std_error + moves.std_error[gone].sum(), before.critical)
+        return Point(
+            before.value + moves.value[gone].sum(), before.std_error + moves.std_error[gone].sum(), before.critical
+        )
     path = subject.rows(target).path(gone)
     return Point(float(path.value[-1]), float(path.std_error[-1]), float(path.critical[-1]))
 
 
 def model_after(subject: ModelSubject, keep: Mask, method: str, target: Target, before: Point) -> Point:
+    """Return the target without the rows, by a step of the model."""
     bound = target.bind(subject.model)
     theta = subject.model.theta + subject.model.step(np.flatnonzero(~keep), method)
     if not np.isfinite(theta).all():
@@ -148,7 +150,8 @@ def model_after(subject: ModelSubject, keep: Mask, method: str, target: Target, 
         return Point(bound.value(theta), before.std_error, before.critical)
     if target.reading != "value" and method in ("newton", "exact") and subject.readapt is None:
         # the variance of the remaining rows, at their own minimum
-        return Point(bound.value(theta), subject.without(keep).point(target).std_error, before.critical)
+        rest = subject.without(keep).point(target)
+        return Point(bound.value(theta), rest.std_error, rest.critical)
     gone = np.unique(subject.units[~keep])
     error = before.std_error + float(subject.moves(target, subject.methods()[0]).std_error[gone].sum())
     return Point(bound.value(theta), max(error, 0.0), before.critical)
@@ -183,7 +186,8 @@ def read_rows(rows: Any, index: pd.Index) -> Mask:
 def _by_label(labels: npt.NDArray[Any], index: pd.Index) -> Mask:
     if not index.is_unique:
         raise InputError(
-            "`rows` given by label needs a unique index, and the index of the data repeats labels. Pass a boolean array."
+            "`rows` given by label needs a unique index, and the index of the data repeats labels. Pass a boolean "
+            "array instead."
         )
     wanted = pd.Index(labels)
     missing = wanted.difference(index)
@@ -196,10 +200,9 @@ def _by_label(labels: npt.NDArray[Any], index: pd.Index) -> Mask:
 
 def whole_units(gone: Mask, subject: Subject) -> Mask:
     """Return the rows of every cluster that has one of the rows."""
-    units: Array = subject.units
-    hit = np.zeros(int(units.max()) + 1, dtype=bool)
-    hit[units[gone]] = True
-    wide = hit[units]
+    hit = np.zeros(int(subject.units.max()) + 1, dtype=bool)
+    hit[subject.units[gone]] = True
+    wide = hit[subject.units]
     if wide.all():
         raise InputError("`rows` touches every cluster; leave some to fit.")
     return np.asarray(wide)

@@ -20,7 +20,7 @@ from causalif.influence.means import Order
 from causalif.influence.noise import noise_share
 from causalif.influence.orders import Ranking, rankings
 from causalif.influence.reasons import reasons
-from causalif.influence.refit import Refit
+from causalif.influence.refit import Refit, deals_anew
 from causalif.influence.subject import ModelSubject
 from causalif.influence.targets import Point, TargetLike, as_target
 from causalif.influence.verify import Scan, Verifier
@@ -138,7 +138,7 @@ class _Tried:
 def _allowed(subject: Fitted) -> int:
     if isinstance(subject, EstimateSubject) or subject.readapt is not None:
         return ESTIMATE_REFITS
-    n, p = len(subject.index), len(subject.theta) if hasattr(subject, "theta") else len(subject.model.theta)
+    n, p = len(subject.index), len(subject.model.theta)
     return int(np.clip(WORK / (n * p**2), FEWEST_REFITS, MOST_REFITS))
 
 
@@ -148,9 +148,9 @@ def _search(subject: Fitted, goal: Goal, ranked: list[Ranking], verifier: Verifi
         same = next((scans[i] for i, other in enumerate(ranked[: len(scans)]) if _alike(other, ranking)), None)
         scans.append(same or verifier.scan(ranking.order, ranking.count))
     sizes = [scan.size for scan in scans if scan is not None and scan.size is not None]
-    steps = verifier.allowed if isinstance(subject, EstimateSubject) else min(verifier.allowed, verifier.most)
-    if sizes and not isinstance(subject, EstimateSubject):
-        steps = min(steps, min(sizes))  # a longer greedy set would not be the answer
+    steps = verifier.allowed
+    if not isinstance(subject, EstimateSubject):
+        steps = min([steps, verifier.most, *sizes])  # a longer greedy set would not be the answer
     return _Tried(scans, greedy(subject, goal, verifier, steps))
 
 
@@ -254,7 +254,9 @@ def _table(goal: Goal, ranked: list[Ranking], tried: _Tried, verifier: Verifier)
     return frame.astype({"count": "Int64", "reached": "boolean"}).rename_axis("method")
 
 
-def _line(goal: Goal, ranking: Ranking | None, count: int | None, fitted: Point | None, verifier: Verifier) -> dict[str, Any]:
+def _line(
+    goal: Goal, ranking: Ranking | None, count: int | None, fitted: Point | None, verifier: Verifier
+) -> dict[str, Any]:
     total = int(verifier.subject.units.max()) + 1
     predicted = float("nan")
     if ranking is not None and count is not None and count <= len(ranking.path.value):
@@ -292,19 +294,21 @@ def _curve(goal: Goal, point: Point, chosen: Ranking, ranked: list[Ranking], tri
     return frame.rename_axis("left_out")
 
 
-def _note(
-    subject: Fitted, goal: Goal, ranked: list[Ranking], tried: _Tried, verifier: Verifier, name: str
-) -> str:
+def _note(subject: Fitted, goal: Goal, ranked: list[Ranking], tried: _Tried, verifier: Verifier, name: str) -> str:
     sentences = []
     unit = "clusters" if subject.clustered else "rows"
     if tried.greedy is None:
         return "Nothing was refitted: these are predictions, and predictions can be wrong in either direction."
     if subject.clustered:
         sentences.append("Clusters are left out whole.")
+    if isinstance(subject, EstimateSubject) and deals_anew(subject.estimate):
+        sentences.append("The estimate does not say which folds its rows were in: refits deal them anew.")
     if not name:
         sentences.append(f"No set of up to {verifier.most:,} {unit} was found that reaches the goal when refitted.")
     sentences += _certificate(subject, goal, ranked, unit)
-    sentences += _disagreement(ranked, tried, unit, name)
+    sentences += _disagreement(ranked, tried, unit, isinstance(subject, EstimateSubject))
+    if tried.greedy.scan.size is None:
+        sentences.append(f"The greedy search left out {len(tried.greedy.order):,} {unit} without reaching the goal.")
     scan = next((s for r, s in zip(ranked, tried.scans, strict=True) if r.name == name), None)
     if scan is not None and not scan.complete:
         sentences.append("Found by bisection along the order: not every smaller set along it was refitted.")
@@ -321,26 +325,31 @@ def _certificate(subject: Fitted, goal: Goal, ranked: list[Ranking], unit: str) 
     if goal.errors or goal.target.reading != "value" or ranked[-1].count is None:
         return []
     return [
-        f"With the nuisances held as they are, no fewer than {ranked[-1].count:,} {unit} can do it (proved); refits move "
-        "the nuisances too, and may need fewer or more."
+        f"With the nuisances held as they are, no fewer than {ranked[-1].count:,} {unit} can do it (proved); refits "
+        "move the nuisances too, and may need fewer or more."
     ]
 
 
-def _disagreement(ranked: list[Ranking], tried: _Tried, unit: str, name: str) -> list[str]:
-    """Say where additive predictions and refits part."""
+def _disagreement(ranked: list[Ranking], tried: _Tried, unit: str, causal: bool) -> list[str]:
+    """Say where additive predictions and refits part, and why."""
     assert tried.greedy is not None
     first, scan, found = ranked[0], tried.scans[0], tried.greedy.scan.size
     sentences = []
     if first.count is not None and scan is not None and scan.size is not None and scan.size > first.count:
         sentences.append(
-            f"The influence order predicts {first.count:,} {unit}, but refitted without them the goal is not reached; along "
-            f"that order it takes {scan.size:,}."
+            f"The influence order predicts {first.count:,} {unit}, but refitted without them the goal is not reached; "
+            f"along that order it takes {scan.size:,}."
         )
     additive = [r.count for r in ranked if r.count is not None]
     if found is not None and (not additive or min(additive) > 1.2 * found + 1):
         said = f"at least {min(additive):,} {unit}" if additive else "that no set does it"
-        sentences.append(
-            f"Masking: additive predictions say {said}, while {found:,} {unit} do when left out one after the other; they "
-            "hide one another's influence."
+        masked = (
+            f"Masking: additive predictions say {said}, while {found:,} {unit} do when left out one after the other; "
+            "they hide one another's influence."
         )
+        moved = (
+            f"Predictions that hold the nuisances fixed say {said}; refitted, {found:,} {unit} do: the nuisances move "
+            "with the rows."
+        )
+        sentences.append(moved if causal else masked)
     return sentences

@@ -18,7 +18,9 @@ from causalif.influence.steps import Rows, factor
 
 @dataclass(frozen=True, eq=False)
 class SoftmaxModel:
-    r"""Minimiser of :math:`\sum_i w_i \{\log \sum_c e^{x_i^\top\theta_c} - x_i^\top\theta_{y_i}\} + \tfrac12\theta^\top P\theta`.
+    r"""Minimiser of a penalised multinomial likelihood.
+
+    .. math:: \sum_i w_i \{\log \sum_c e^{x_i^\top\theta_c} - x_i^\top\theta_{y_i}\} + \tfrac12\theta^\top P\theta
 
     Parameters
     ----------

@@ -28,8 +28,8 @@ def factor(H: Array) -> Array:
     diagonal = np.diag(lower) / np.sqrt(np.diag(H))
     if diagonal.min() ** 2 < 1e-13:
         raise InputError(
-            f"The design is collinear: column {int(diagonal.argmin())} is a combination of those before it. Drop it and "
-            "fit again."
+            f"The design is collinear: column {int(diagonal.argmin())} is a combination of those before it. Drop it "
+            "and fit again."
         )
     return lower
 

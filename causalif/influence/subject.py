@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -67,7 +67,7 @@ def sum_by_unit(values: Array, units: npt.NDArray[np.intp]) -> Array:
     """Return sums over the rows of each unit."""
     if len(units) == 0 or (units[-1] == len(units) - 1 and np.array_equal(units, np.arange(len(units)))):
         return values
-    return np.bincount(units, weights=values)
+    return np.bincount(units, weights=values).astype(float)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,8 +122,8 @@ class ModelSubject:
         What was fitted, for printing.
     residuals : ndarray of shape (n,), optional
         Residuals in units of their standard deviation.
-    separate : tuple of str
-        Reasons not to trust the fit as it stands, already warned about.
+    root : ModelSubject, optional
+        The full fit that rows were left out of, if any.
     """
 
     model: CaseModel
@@ -134,9 +134,7 @@ class ModelSubject:
     readapt: Callable[[Mask], CaseModel] | None = None
     described: str = ""
     residuals: Array | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
     root: ModelSubject | None = None
-    kept: Mask | None = None
 
     @property
     def index(self) -> pd.Index:
@@ -168,7 +166,7 @@ class ModelSubject:
         c, c0 = bound.gradient(self.model.theta), bound.gradient(self.root.model.theta)
         now, before = self.model.variance(c, self.robust)[0], self.root.model.variance(c0, self.robust)[0]
         error = full.std_error * float(np.sqrt(now / before)) if self.root.fit.cov is not None else float("nan")
-        return Point(point.value, error, full.critical)
+        return Point(point.value, error, point.critical)
 
     def moves(self, target: Target, method: str) -> Moves:
         """Return the predicted effect of leaving out each unit; clusters add up, or are solved as blocks."""
@@ -186,8 +184,9 @@ class ModelSubject:
 
     def _values(self, c: Array, method: str) -> Array:
         if method in ("newton", "exact") and self.clustered:
-            groups = pd.Series(np.arange(len(self.units))).groupby(self.units).indices
-            return np.array([float(c @ self.model.step(groups[unit], method)) for unit in range(len(groups))])
+            order = np.argsort(self.units, kind="stable").astype(np.intp)
+            groups = np.split(order, np.cumsum(np.bincount(self.units))[:-1])
+            return np.array([float(c @ self.model.step(group, method)) for group in groups])
         return sum_by_unit(self.model.along(c)[method], self.units)
 
     def without(self, keep: Mask) -> ModelSubject:
@@ -195,14 +194,17 @@ class ModelSubject:
         model = self.readapt(keep) if self.readapt is not None else self.model.refitted(keep)
         root = self.root or self
         units = np.unique(self.units[keep], return_inverse=True)[1]
-        return ModelSubject(model, Fit(model.theta, None, root.fit.df), self.refit_fit, units, self.robust,
-                            None, self.described, None, self.facts, root)  # fmt: skip
+        lost = int(self.units.max()) - int(units.max())
+        fit = Fit(model.theta, None, max(root.fit.df - lost, 1.0))
+        return ModelSubject(model, fit, self.refit_fit, units, self.robust, None, self.described, None, root)
 
     def refit(self, keep: Mask, target: Target) -> Point:
         """Return the target after the package has fitted the kept rows."""
         fit = self.refit_fit(keep)
         if len(fit.theta) != len(self.model.theta):
-            raise InputError("Without these rows the model has fewer coefficients, so that there is nothing to compare.")
+            raise InputError(
+                "Without these rows the model has fewer coefficients, so that there is nothing to compare."
+            )
         return fit.point(target.bind(self.model), target.level)
 
     @cached_property

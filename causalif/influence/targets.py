@@ -67,7 +67,7 @@ class Target:
         """Return the target at a value with its standard error."""
         return float(self.read_many(np.array([point.value]), np.array([point.std_error]), point.critical)[0])
 
-    def read_many(self, value: Array, std_error: Array, critical: float) -> Array:
+    def read_many(self, value: Array, std_error: Array, critical: float | Array) -> Array:
         """Return the target at many values with their standard errors."""
         if self.reading == "value":
             return value
@@ -94,13 +94,15 @@ def as_target(target: TargetLike) -> Target:
     )
 
 
-def coefficient(term: str | None = None) -> Target:
+def coefficient(term: str | None = None, level: float = 0.95) -> Target:
     """One coefficient or term of a fit.
 
     Parameters
     ----------
     term : str, optional
         Its name; the first one by default, a constant called ``const`` or ``Intercept`` passed over.
+    level : float, default 0.95
+        Level of confidence for goals that speak of significance, strictly between 0 and 1.
 
     Returns
     -------
@@ -111,16 +113,19 @@ def coefficient(term: str | None = None) -> Target:
     >>> coefficient("educ").reading
     'value'
     """
-    return Target(lambda model: _linear(model, {_first(model) if term is None else term: 1.0}))
+    in_range("level", level, 0, 1)
+    return Target(lambda model: _linear(model, {_first(model) if term is None else term: 1.0}), level=level)
 
 
-def contrast(weights: Mapping[str, float]) -> Target:
+def contrast(weights: Mapping[str, float], level: float = 0.95) -> Target:
     """A weighted sum of coefficients.
 
     Parameters
     ----------
     weights : mapping of str to float
         Weight of each named coefficient; the others count 0.
+    level : float, default 0.95
+        Level of confidence for goals that speak of significance, strictly between 0 and 1.
 
     Returns
     -------
@@ -131,7 +136,7 @@ def contrast(weights: Mapping[str, float]) -> Target:
     >>> contrast({"E[Y(1)]": 1.0, "E[Y(0)]": -1.0}).reading
     'value'
     """
-    return Target(lambda model: _linear(model, dict(weights)))
+    return Target(lambda model: _linear(model, dict(weights)), level=in_range("level", level, 0, 1))
 
 
 def t_statistic(term: str | None = None, level: float = 0.95) -> Target:
@@ -308,4 +313,6 @@ def _predictor(model: Any, X: Array) -> tuple[Array, Any]:
         return X, loss
     if X.shape[1] == p - 1 and model.labels[0] == "intercept":
         return np.column_stack([np.ones(len(X)), X]), loss
-    raise InputError(f"`X` has {X.shape[1]} columns; the fit has {p} coefficients ({', '.join(model.labels[:6])}, ...).")
+    raise InputError(
+        f"`X` has {X.shape[1]} columns; the fit has {p} coefficients ({', '.join(model.labels[:6])}, ...)."
+    )

@@ -108,13 +108,13 @@ def validate(
         raise InputError(f"`k` must be below the number of rows, {total:,}. Got {size:,} instead.")
     predict = _predictor(subject, aim, method, total)
     drawn = {"leave_one_out": 1, "leave_k_out": size, "lds": total // 2}
-    frames = [_judged(judge, subject, aim, predict, _sets(rng, total, drawn[judge], refits), level, rng) for judge in judges]
+    frames = [
+        _judged(judge, subject, aim, predict, _sets(rng, total, drawn[judge], refits), level, rng) for judge in judges
+    ]
     return pd.concat(frames, ignore_index=True)
 
 
-def mislabel_detection(
-    scores: npt.ArrayLike, mislabelled: npt.ArrayLike, level: float = 0.95
-) -> pd.Series:
+def mislabel_detection(scores: npt.ArrayLike, mislabelled: npt.ArrayLike, level: float = 0.95) -> pd.Series:
     """Say how well scores tell mislabelled rows from the others: the area under the ROC curve, with its interval.
 
     Parameters

@@ -144,7 +144,8 @@ def check_kernel(kernel: Kernel, d: int) -> None:
 def thread_count(n_jobs: int | None) -> int:
     """Return the number of threads; None takes as many as BLAS is set to use, which OMP_NUM_THREADS limits too."""
     if n_jobs is None:
-        return max((pool.num_threads for pool in ThreadpoolController().select(user_api="blas").lib_controllers), default=1)
+        pools = ThreadpoolController().select(user_api="blas").lib_controllers
+        return max((pool.num_threads for pool in pools), default=1)
     if isinstance(n_jobs, bool) or not isinstance(n_jobs, (int, np.integer)) or n_jobs == 0:
         raise InputError(
             f"`n_jobs` must be a whole number other than 0, or None; -1 uses every core. Got {n_jobs!r} instead."

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, islice, product
 from types import SimpleNamespace
 from typing import Any, TypeAlias
 
@@ -16,14 +16,14 @@ import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
 from causalif._validate import Array
-from causalif.kernels._points import CHUNK, TILE, Points, needs_float64, right_form, spans
+from causalif.kernels._points import CHUNK, TILE, Points, far_tiles, right_form, spans
 from causalif.kernels.base import RadialKernel
 
 Rows: TypeAlias = Sequence[npt.NDArray[Any]]
 Pair: TypeAlias = tuple[slice, slice]
 
 # Rows that are added up in float32 before float64 takes over, where BLAS adds one row after the other.
-GROUP = 64
+GROUP = 128
 # Squared distances under this share of the squared norms are taken anew from differences, for kernels with a kink.
 NEAR = 1e-9
 PAIRS_AT_ONCE = 2**20
@@ -61,27 +61,27 @@ class Workspace:
 
     def values(self, left: Rows, right: Rows) -> npt.NDArray[Any]:
         """Return the kernel between rows and right forms, in a buffer that the next call overwrites."""
-        n, m = len(left[0]), len(right[0])
+        n, m = len(left[0]), right[0].shape[1]
         tiles = self.flat[:, : n * m].reshape(-1, n, m)
-        products = tiles[: len(self.kernels)]
-        for kernel, tile, a, b in zip(self.kernels, products, left, right, strict=True):
-            np.matmul(a, b.T, out=tile)
+        own = tiles[: len(self.kernels)]
+        for kernel, tile, a, b in zip(self.kernels, own, left, right, strict=True):
+            np.matmul(a, b, out=tile)
             if kernel.rough:
                 _take_near_pairs_anew(tile, a, b)
             kernel.profile(self.xp, tile, tiles[len(self.kernels) :])
-        for other in products[1:]:
-            np.multiply(products[0], other, out=products[0])
-        return products[0]
+        for other in own[1:]:
+            np.multiply(own[0], other, out=own[0])
+        return own[0]
 
 
 def _take_near_pairs_anew(e: Array, left: Array, right: Array) -> None:
     """Replace the exponents of near duplicates by sums of squared differences, which cancel nothing."""
-    heavy = -left[:, -2].min() - right[:, -1].min()
+    heavy = -left[:, -2].min() - right[-1].min()
     first, second = np.nonzero(e > -NEAR * heavy)
     size = max(1, PAIRS_AT_ONCE // left.shape[1])
     for part in spans(len(first), size):
         i, j = first[part], second[part]
-        gap = left[i, :-2] - right[j, :-2]
+        gap = left[i, :-2] - right[:-2, j].T
         e[i, j] = np.einsum("ij,ij->i", gap, gap) * -0.5
 
 
@@ -144,29 +144,40 @@ class Job:
         """Return the sums over the columns of each row and over the rows of each column of a pair of chunks."""
         i, j = pair
         a, b = self.left.points, self.right.points
-        kernels = [factor.kernel for factor in a.factors]
-        narrow = a.rows[0].dtype == np.float32
-        space, wide = Workspace(kernels, a.rows[0].dtype, self.xp), None
+        dtype, kernels = a.rows[0].dtype, [factor.kernel for factor in a.factors]
+        space, wide = Workspace(kernels, dtype, self.xp), None
         rows = np.zeros((i.stop - i.start, self.right.weights.shape[1]))
         columns = np.zeros((j.stop - j.start, self.left.weights.shape[1]))
-        turned = [right_form(part[j]) for part in b.rows]
-        for q in spans(len(columns), TILE):
-            right, w_right = [part[q] for part in turned], self.right.single[j][q]
-            for p in spans(len(rows), TILE):
-                here, there = i.start + p.start, j.start + q.start
-                if self.symmetric and here > there:
-                    continue
-                if narrow and needs_float64(a.factors, a.norms, here // TILE, b.norms, there // TILE):
-                    wide = wide or Workspace(kernels, np.float64, self.xp)
-                    tile, w_left, w = self._wide(wide, slice(here, i.start + p.stop), slice(there, j.start + q.stop))
-                else:
-                    tile, w_left, w = space.values([x[i][p] for x in a.rows], right), self.left.single[i][p], w_right
-                if self.symmetric and here == there:
-                    np.fill_diagonal(tile, 0.0)
-                rows[p] += row_totals(tile, w)
-                if self.columns and not (self.symmetric and here == there):
-                    columns[q] += row_totals(tile.T, w_left)
+        left, w_left, w_right = [part[i] for part in a.rows], self.left.single[i], self.right.single[j]
+        right, turned = [], None
+        for p, q, far in self._tiles(i, j):
+            if q != turned:
+                right, turned = [right_form(part[j][q]) for part in b.rows], q
+            if far:
+                wide = wide or Workspace(kernels, np.float64, self.xp)
+                tile, *w = self._wide(wide, _moved(p, i), _moved(q, j))
+            else:
+                tile, *w = space.values([x[p] for x in left], right), w_left[p], w_right[q]
+            on_diagonal = self.symmetric and i == j and p == q
+            if on_diagonal:
+                np.fill_diagonal(tile, 0.0)
+            rows[p] += row_totals(tile, w[1])
+            if self.columns and not on_diagonal:
+                columns[q] += row_totals(tile.T, w[0])
         return rows, columns
+
+    def _tiles(self, i: slice, j: slice) -> Iterator[tuple[slice, slice, bool]]:
+        """Pairs of tiles of a pair of chunks, within them, and whether float32 is too short for them."""
+        a, b = self.left.points, self.right.points
+        p, q = list(spans(i.stop - i.start, TILE)), list(spans(j.stop - j.start, TILE))
+        far = np.zeros((len(p), len(q)), dtype=bool)
+        if a.rows[0].dtype == np.float32:
+            first, second = i.start // TILE, j.start // TILE
+            there = range(second, second + len(q))
+            far = far_tiles(a.factors, a.norms, range(first, first + len(p)), b.norms, there)
+        for column, row in product(range(len(q)), range(len(p))):
+            if not (self.symmetric and i == j and row > column):
+                yield p[row], q[column], bool(far[row, column])
 
     def _wide(self, space: Workspace, p: slice, q: slice) -> tuple[Array, Array, Array]:
         """Evaluate one tile in float64, from the rows as they were given."""
@@ -174,12 +185,18 @@ class Job:
         return space.values(left, right), self.left.weights[p], self.right.weights[q]
 
 
+def _moved(part: slice, whole: slice) -> slice:
+    """Return where a part of a run of rows lies among all rows."""
+    return slice(whole.start + part.start, whole.start + part.stop)
+
+
 def row_totals(tile: npt.NDArray[Any], weights: npt.NDArray[Any]) -> Array:
     """Return tile @ weights, groups of terms added in the type of the tile and the sums of groups in float64."""
     whole = len(weights) // GROUP * GROUP
     grouped = tile[:, :whole].reshape(len(tile), -1, GROUP).transpose(1, 0, 2)
-    total: Array = np.matmul(grouped, weights[:whole].reshape(-1, GROUP, weights.shape[1])).sum(axis=0, dtype=np.float64)
-    return total + tile[:, whole:] @ weights[whole:]
+    parts = np.matmul(grouped, weights[:whole].reshape(-1, GROUP, weights.shape[1]))
+    total: Array = np.add.reduce(parts, axis=0, dtype=np.float64)
+    return total if whole == len(weights) else total + tile[:, whole:] @ weights[whole:]
 
 
 def sums(left: Side, right: Side, *, symmetric: bool, columns: bool, threads: int, progress: bool) -> list[Array]:
@@ -244,9 +261,9 @@ def dense(left: Points, right: Points) -> Array:
     """Return the kernel between all rows, tile by tile, in the order of the caller's rows."""
     space = Workspace([factor.kernel for factor in left.factors], np.float64, functions())
     out = np.empty((len(left), len(right)))
-    turned = [right_form(part) for part in right.rows]
     with ThreadpoolController().limit(limits=1, user_api="blas"):
-        for p in spans(len(left), TILE):
-            for q in spans(len(right), TILE):
-                out[p, q] = space.values([part[p] for part in left.rows], [part[q] for part in turned])
+        for q in spans(len(right), TILE):
+            turned = [right_form(part[q]) for part in right.rows]
+            for p in spans(len(left), TILE):
+                out[p, q] = space.values([part[p] for part in left.rows], turned)
     return out

@@ -17,6 +17,7 @@ from causalif.kernels.base import Gaussian, Kernel, Product, RadialKernel, SameL
 # digits, and therefore fixed: they never follow the number of threads.
 CHUNK = 4096
 TILE = 512
+PIECE = 256  # rows that are made ready at once, which stay in cache in float64
 HALF_ULP = 2.0**-24
 # Largest error of a single kernel value that a tile may have in float32 before it is evaluated in float64. Errors of
 # single values average out in the sums.
@@ -42,9 +43,9 @@ class Factor:
     stretch: Array | None = None
 
     def scaled(self, centred: Array) -> Array:
-        """Return the columns in units in which half the squared norm, doubled for a pair, is the exponent."""
-        columns = centred[:, self.columns] * np.sqrt(2 * self.kernel.scale)
-        return columns if self.stretch is None else columns * self.stretch
+        """Return the columns in units in which half the squared distance is the exponent."""
+        unit = np.sqrt(2 * self.kernel.scale)
+        return centred[:, self.columns] * (unit if self.stretch is None else unit * self.stretch)
 
 
 def factors_of(kernel: Kernel, d: int) -> tuple[Factor, ...]:
@@ -130,25 +131,34 @@ class Points:
     def exact(self, positions: slice) -> list[Array]:
         """Return augmented rows in float64, one array per factor."""
         centred = self.source[self.order[positions]].astype(np.float64) - self.center
-        return [augmented(factor.scaled(centred), np.dtype(np.float64)) for factor in self.factors]
+        return [augmented(factor.scaled(centred), np.dtype(np.float64))[0] for factor in self.factors]
 
 
-def augmented(x: Array, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Return [x, -|x|²/2, 1], the norm being that of the rounded row."""
+def augmented(x: Array, dtype: np.dtype[Any]) -> tuple[npt.NDArray[Any], Array]:
+    """Return [x, -|x|²/2, 1] and |x|²/2, the norm being that of the rounded row."""
     n, d = x.shape
     rows = np.empty((n, d + 2), dtype=dtype)
     rows[:, :d] = x
-    rounded = rows[:, :d].astype(np.float64)
-    rows[:, d] = np.einsum("ij,ij->i", rounded, rounded) * -0.5
+    if dtype != np.float64:
+        np.copyto(x, rows[:, :d])
+    with np.errstate(over="ignore"):
+        norms = np.einsum("ij,ij->i", x, x) / 2
+    if not (norms < np.finfo(dtype).max / 8).all():
+        raise InputError(
+            "`A` and `B` hold values so far from the centre, in units of the bandwidth, that their squares overflow "
+            f"{dtype}. Standardise the features or use a larger bandwidth."
+        )
+    rows[:, d] = -norms
     rows[:, d + 1] = 1.0
-    return rows
+    return rows, norms
 
 
 def right_form(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return [y, 1, -|y|²/2]."""
-    right = rows.copy()
-    right[:, -1] = rows[:, -2]
-    right[:, -2] = 1.0
+    """Return [y, 1, -|y|²/2], one row a column, which is the order in which a product reads its second factor."""
+    right = np.empty(rows.shape[::-1], dtype=rows.dtype)
+    right[:-2] = rows[:, :-2].T
+    right[-2] = 1.0
+    right[-1] = rows[:, -2]
     return right
 
 
@@ -166,27 +176,18 @@ def prepare(source: npt.NDArray[Any], center: Array, factors: tuple[Factor, ...]
     order = np.arange(n)
     halves = np.empty((len(factors), n))
     for chunk in spans(n, CHUNK):
-        centred = source[chunk].astype(np.float64) - center
-        parts = [factor.scaled(centred) for factor in factors]
-        norms = np.array([np.einsum("ij,ij->i", part, part) / 2 for part in parts])
-        _check_norms(norms, dtype)
+        parts, norms = [part[chunk] for part in rows], halves[:, chunk]
+        for piece in spans(chunk.stop - chunk.start, PIECE):
+            centred = source[chunk][piece].astype(np.float64)
+            centred -= center
+            for number, factor in enumerate(factors):
+                parts[number][piece], norms[number, piece] = augmented(factor.scaled(centred), dtype)
         if dtype == np.float32 and not all_light(norms, factors):
             within = np.argsort(norms.sum(axis=0), kind="stable")
             order[chunk] += within - np.arange(len(within))
-            parts, norms = [part[within] for part in parts], norms[:, within]
-        for target, part in zip(rows, parts, strict=True):
-            target[chunk] = augmented(part, dtype)
-        halves[:, chunk] = norms
+            for part in (*parts, norms.T):
+                part[:] = part[within]
     return Points(source, center, factors, order, rows, Norms.of(halves, TILE))
-
-
-def _check_norms(norms: Array, dtype: np.dtype[Any]) -> None:
-    """Refuse rows whose squared norm no float holds."""
-    if not (norms < np.finfo(dtype).max / 8).all():
-        raise InputError(
-            "`A` and `B` hold values so far from the centre, in units of the bandwidth, that their squares overflow "
-            f"{dtype}. Standardise the features or use a larger bandwidth."
-        )
 
 
 def all_light(norms: Array, factors: Sequence[Factor]) -> bool:
@@ -196,7 +197,7 @@ def all_light(norms: Array, factors: Sequence[Factor]) -> bool:
 
 
 def error_bound(factors: Sequence[Factor], a: Array, b: Array) -> float:
-    """Bound the rounding error of kernel values between rows with norms ``a`` and rows with norms in the range of ``b``.
+    """Bound the rounding error of kernel values between rows with norms ``a`` and rows with norms in the range ``b``.
 
     Norms are |x|²/2, of shape (factors, rows). The exponent is off by a few half ulps of the norms that cancel in it,
     and it is at least (√|norm a| - √|norm b|)² away from zero, as |x - y| >= | |x| - |y| |, which bounds the slope.
@@ -211,18 +212,16 @@ def error_bound(factors: Sequence[Factor], a: Array, b: Array) -> float:
     return float(bound.max())
 
 
-def needs_float64(factors: Sequence[Factor], a: Norms, p: int, b: Norms, q: int) -> bool:
-    """Whether float32 is too short for the values between two tiles."""
-    ends_a, ends_b = a.ends[:, p], b.ends[:, q]
-    if _corner_bound(factors, ends_a, ends_b) <= LARGEST_ERROR:
-        return False
-    # Taken row by row, either side against the range of the other, the bound is sharper where a tile is mixed.
-    rows_a, rows_b = a.tile(p), b.tile(q)
-    return min(error_bound(factors, rows_a, ends_b), error_bound(factors, rows_b, ends_a)) > LARGEST_ERROR
-
-
-def _corner_bound(factors: Sequence[Factor], a: Array, b: Array) -> float:
-    """Bound the error by the largest norms alone, at no gap: quick, and enough for most data."""
-    return sum(
-        HALF_ULP * (one[1] + two[1]) * factor.kernel.steepest for factor, one, two in zip(factors, a, b, strict=True)
-    )
+def far_tiles(factors: Sequence[Factor], a: Norms, p: range, b: Norms, q: range) -> npt.NDArray[np.bool_]:
+    """Pairs of tiles, numbered by ``p`` and ``q``, for whose values float32 is too short."""
+    ends_a, ends_b = a.ends[:, p.start : p.stop], b.ends[:, q.start : q.stop]
+    bound = np.zeros((len(p), len(q)))
+    for factor, one, two in zip(factors, ends_a, ends_b, strict=True):
+        bound += HALF_ULP * np.add.outer(one[:, 1], two[:, 1]) * factor.kernel.steepest
+    far = bound > LARGEST_ERROR
+    for row, column in np.argwhere(far):
+        # Taken row by row, either side against the range of the other, the bound is sharp also where a tile is mixed.
+        here = error_bound(factors, a.tile(p[row]), ends_b[:, column])
+        there = error_bound(factors, b.tile(q[column]), ends_a[:, row])
+        far[row, column] = min(here, there) > LARGEST_ERROR
+    return far

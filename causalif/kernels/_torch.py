@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from causalif._errors import InputError
 from causalif._validate import Array
 from causalif.kernels._numpy import GROUP, NEAR, PAIRS_AT_ONCE, with_bar
-from causalif.kernels._points import Factor, Norms, all_light, factors_of, needs_float64, spans
+from causalif.kernels._points import Factor, Norms, all_light, factors_of, far_tiles, spans
 from causalif.kernels.base import RadialKernel
 
 if TYPE_CHECKING:
@@ -155,15 +156,21 @@ class Job:
 
     def tiles(self, i: slice, j: slice) -> Iterator[tuple[slice, slice, bool]]:
         """Pairs of tiles within a pair of blocks, and whether float32 is too short for them."""
-        a, b, narrow = self.left, self.right, self.dtype == torch.float32
-        for p in spans(i.stop - i.start, self.tile):
-            for q in spans(j.stop - j.start, self.tile):
-                here, there = i.start + p.start, j.start + q.start
-                if self.symmetric and here > there:
-                    continue
-                tiles = here // self.tile, there // self.tile
-                wide = narrow and needs_float64(a.factors, a.ranges, tiles[0], b.ranges, tiles[1])
-                yield slice(here, i.start + p.stop), slice(there, j.start + q.stop), wide
+        a, b = self.left, self.right
+        first, second = i.start // self.tile, j.start // self.tile
+        p, q = list(spans(i.stop - i.start, self.tile)), list(spans(j.stop - j.start, self.tile))
+        far = np.zeros((len(p), len(q)), dtype=bool)
+        if self.dtype == torch.float32:
+            there = range(second, second + len(q))
+            far = far_tiles(a.factors, a.ranges, range(first, first + len(p)), b.ranges, there)
+        for row, column in product(range(len(p)), range(len(q))):
+            if not (self.symmetric and i == j and row > column):
+                here, across = p[row], q[column]
+                yield (
+                    slice(i.start + here.start, i.start + here.stop),
+                    slice(j.start + across.start, j.start + across.stop),
+                    bool(far[row, column]),
+                )
 
     def run(self, i: slice, j: slice) -> tuple[Tensor, Tensor]:
         """Return row sums and column sums of a pair of blocks, in float64."""
@@ -201,9 +208,7 @@ class Job:
         return values, a.weights[p].to(dtype), b.weights[q].to(dtype)
 
 
-def evaluate(
-    kernel: RadialKernel, x: Tensor, nx: Tensor, y: Tensor, ny: Tensor, *, allow_tf32: bool = False
-) -> Tensor:
+def evaluate(kernel: RadialKernel, x: Tensor, nx: Tensor, y: Tensor, ny: Tensor, *, allow_tf32: bool = False) -> Tensor:
     """Return one tile of kernel values; norms are added outside of the product, whatever its precision."""
     with _products(allow_tf32):
         e = torch.addmm(-ny[None, :], x, y.T)

@@ -175,5 +175,3 @@ def constants(kernel: RadialKernel, d: int) -> dict[str, Any]:
 def _interpreted() -> bool:
     """Whether triton runs kernels in its interpreter."""
     return bool(triton.knobs.runtime.interpret)
-
-

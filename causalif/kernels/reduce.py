@@ -223,7 +223,7 @@ def row_sums_both(
     n_jobs: int | None = None,
     progress: bool = False,
 ) -> BothSums:
-    """Sum a kernel over the rows and over the columns of one block in one pass: Σ_j w_j k(a_i, b_j), Σ_i v_i k(a_i, b_j).
+    """Sum a kernel over rows and over columns of one block in one pass: Σ_j w_j k(a_i, b_j) and Σ_i v_i k(a_i, b_j).
 
     Parameters
     ----------

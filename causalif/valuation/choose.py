@@ -119,7 +119,8 @@ def _hashes(rows: Any, codes: Any) -> npt.NDArray[np.uint64]:
     """One 64-bit number per row, equal for equal rows."""
     plain = to_numpy(rows)
     wide = np.uint64 if plain.dtype == np.float64 else np.uint32
-    odd = np.random.default_rng(0).integers(1, 2**63, size=plain.shape[1] + 1, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    drawn = np.random.default_rng(0).integers(2**63, size=plain.shape[1] + 1, dtype=np.uint64)
+    odd = drawn * np.uint64(2) + np.uint64(1)
     out = np.empty(len(plain), dtype=np.uint64)
     for start in range(0, len(plain), 4096):
         part = slice(start, start + 4096)

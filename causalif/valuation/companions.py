@@ -25,15 +25,20 @@ def companions(value: Valuation, k_shapley: int, k_distance: int) -> pd.DataFram
     state = value.state
     train, reference = to_numpy(state.features), to_numpy(state.reference_features)
     found = {}
-    coding = state.labelling.coding
-    if coding is not None and coding.kind == "classes" and state.codes is not None and state.reference_codes is not None:
-        found["knn_shapley"] = knn_shapley(train, state.codes, reference, state.reference_codes, k=k_shapley)
+    coding, codes, reference_codes = state.labelling.coding, state.codes, state.reference_codes
+    if coding is not None and coding.kind == "classes" and codes is not None and reference_codes is not None:
+        found["knn_shapley"] = knn_shapley(train, codes, reference, reference_codes, k=k_shapley)
     found["knn_closeness"] = -nearest_distance(train, reference, k=k_distance)
     return pd.DataFrame(found, index=value.index)
 
 
 def knn_shapley(
-    train: npt.ArrayLike, labels: npt.ArrayLike, reference: npt.ArrayLike, reference_labels: npt.ArrayLike, *, k: int = 10
+    train: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    reference: npt.ArrayLike,
+    reference_labels: npt.ArrayLike,
+    *,
+    k: int = 10,
 ) -> Array:
     r"""Shapley values of train rows in a k-nearest-neighbour classifier that is judged on the reference, exactly.
 
@@ -81,16 +86,16 @@ def knn_shapley(
     n, k = len(x), whole_number("k", k, 1)
     y, z = _shared_codes(y, z)
     ranks = np.arange(1, n)
-    share = (np.minimum(k, ranks) / (k * ranks)).astype(np.float32)
+    share = np.minimum(k, ranks) / (k * ranks)
     total = np.zeros(n)
     scores = np.empty(n)
     for rows, squared in _distances(x, r):
         for row, distance in zip(range(rows.start, rows.stop), squared, strict=True):
             order = _order(distance)
             hits = y[order] == z[row]
-            steps = np.subtract(hits[:-1], hits[1:], dtype=np.float32) * share
+            steps = np.subtract(hits[:-1], hits[1:], dtype=np.float64) * share
             scores[-1] = hits[-1] * min(k, n) / (k * n)
-            np.cumsum(steps[::-1], dtype=np.float64, out=scores[-2::-1])
+            np.cumsum(steps[::-1], out=scores[-2::-1])
             scores[:-1] += scores[-1]
             total[order] += scores
     return total / len(r)

@@ -71,7 +71,7 @@ class Sums:
 
     @property
     def reference_gap(self) -> Array:
-        """u of the reference rows, each left out of its own mean."""
+        """U of the reference rows, each left out of its own mean."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return self.reference_cross / self.mass - np.divide(self.reference_within, self.m - 1)
 
@@ -82,7 +82,7 @@ class Sums:
 
     @property
     def spread(self) -> float:
-        """w'Kw / W²."""
+        """W'Kw / W²."""
         return float(self.weights @ self.mean_embedding) / self.mass
 
     @property

@@ -59,7 +59,8 @@ def read_rows(
     for what, name in (("label", label), ("weights", weights)):
         if isinstance(name, str):
             _require_column(role, frame, what, name)
-    names = [name for name in frame.columns if name not in taken] if features is None else _listed(role, frame, features)
+    others = [name for name in frame.columns if name not in taken]
+    names = others if features is None else _listed(role, frame, features)
     overlap = [name for name in taken if name in names]
     if overlap:
         raise InputError(f"`features` names {overlap[0]!r}, which is the label or the weights. Leave it out.")
@@ -147,7 +148,7 @@ def _read_array(role: str, data: Any, label: Any, weights: Any, features: Any) -
     for what, name in (("label", label), ("weights", weights), ("features", features)):
         if isinstance(name, str) or (what == "features" and name is not None):
             raise InputError(
-                f"`{what}` names a column, but `{role}` is an array. Pass an array of {len(data)} values, or a DataFrame."
+                f"`{what}` names a column, but `{role}` is an array. Pass {len(data)} values, or a DataFrame."
             )
     rows = data if is_tensor(data) or hasattr(data, "__cuda_array_interface__") else np.asarray(data)
     if len(rows.shape) != 2 or 0 in tuple(rows.shape):

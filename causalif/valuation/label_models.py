@@ -158,13 +158,12 @@ def _fit_kernel_mean(
 
 def ridge_solution(gram: Array, targets: Array, ridge: float) -> tuple[Array, Array]:
     """Return A and the residuals of every row when it is left out, both of shape (M, C)."""
-    penalised = gram + len(gram) * ridge * np.eye(len(gram))
-    factor = scipy.linalg.cholesky(penalised, lower=True, overwrite_a=True, check_finite=False)
-    inverse, failed = scipy.linalg.lapack.dpotri(factor, lower=True, overwrite_c=True)
-    if failed:
-        raise InputError("The kernel matrix of the reference is singular. Drop repeated reference rows.")
-    inverse = np.tril(inverse) + np.tril(inverse, -1).T
-    coefficients = inverse @ targets
+    penalised = gram.copy()
+    np.fill_diagonal(penalised, penalised.diagonal() + len(gram) * ridge)
+    # In Fortran's order nothing is copied.
+    factor = scipy.linalg.cholesky(np.asfortranarray(penalised.T), lower=True, overwrite_a=True, check_finite=False)
+    coefficients = scipy.linalg.cho_solve((factor, True), targets, check_finite=False)
+    inverse = scipy.linalg.lapack.dpotri(factor, lower=True, overwrite_c=True)[0]
     return coefficients, coefficients / np.diag(inverse)[:, None]
 
 

@@ -234,7 +234,7 @@ def reweight(state: State, positions: Positions, weights: Array) -> State:
 
 
 def add_reference(state: State, features: Any, codes: Array | None) -> State:
-    """Append reference rows and fit the label model anew, its penalty kept: d m (N + M) plus the refit and rescoring."""
+    """Append reference rows and fit the label model anew, its penalty kept: d m (N + M), and the rescoring."""
     old, labelling, computing, sums = state.sums, state.labelling, state.computing, state.sums
     points = _points(labelling, features, codes)
     onto_train, from_train = computing.both(state.points, points, _unless_ones(old.weights), None)
@@ -251,7 +251,8 @@ def add_reference(state: State, features: Any, codes: Array | None) -> State:
     if labelling.model is None or labelling.coding is None or all_codes is None:
         return grown
     ridge = getattr(labelling.model, "ridge", None)
-    model = fit_label_model(labelling.spec, computing.kernel, both, all_codes, labelling.coding, computing.center, ridge)
+    kernel, center = computing.kernel, computing.center
+    model = fit_label_model(labelling.spec, kernel, both, all_codes, labelling.coding, center, ridge)
     labelling = replace(labelling, model=model)
     _, residuals = _scored(computing, labelling, state.points, state.codes, both)
     return replace(grown, labelling=labelling, residuals=residuals)

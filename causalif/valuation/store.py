@@ -54,7 +54,7 @@ def load(path: str | PathLike[str]) -> Valuation:
     """Read a valuation; arrays of objects are refused, so that nothing is executed."""
     with open(path, "rb") as stream:
         if stream.read(4) != b"PK\x03\x04":
-            raise InputError(f"{os.fspath(path)!r} is not a valuation file. Only files written by `save` can be loaded.")
+            raise InputError(f"{os.fspath(path)!r} is not a valuation file; only what `save` wrote can be loaded.")
         stream.seek(0)
         try:
             with np.load(stream, allow_pickle=False) as members:
@@ -134,7 +134,8 @@ def _unpacked(header: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]])
     index = _index_from(header["index"], arrays, len(state))
     if len(arrays["points"]) != len(state) or any(len(a) != len(state) for a in (sums.cross, sums.weights)):
         raise InputError("The arrays of the file do not fit together.")
-    roles = Roles(**(header["roles"] | {"features": header["roles"]["features"] and tuple(header["roles"]["features"])}))
+    listed = header["roles"]["features"]
+    roles = Roles(**(header["roles"] | {"features": None if listed is None else tuple(listed)}))
     weighting = tuple(header["weighting"]) if isinstance(header["weighting"], list) else header["weighting"]
     return Valuation(state, encoder, index, weighting, header["kind"], roles)
 
@@ -178,7 +179,7 @@ def _index(index: pd.Index) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]
     if index.nlevels == 1 and isinstance(index.dtype, np.dtype) and index.dtype.kind in "iufb":
         return {"kind": "numbers", "name": _plain(index.name)}, {"index": index.to_numpy()}
     if index.nlevels > 1:
-        raise InputError("A valuation with an index of several levels cannot be saved; flatten it with `to_flat_index`.")
+        raise InputError("A valuation with an index of several levels cannot be saved; make it text first.")
     return {"kind": "list", "items": [_plain(item) for item in index], "name": _plain(index.name)}, {}
 
 

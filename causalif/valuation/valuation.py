@@ -15,7 +15,8 @@ import pandas as pd
 from causalif._errors import InputError
 from causalif._validate import Array, whole_number
 from causalif.kernels import block
-from causalif.valuation import companions, curves, influence, plots, state as states, store, tables
+from causalif.valuation import companions, curves, influence, plots, store, tables
+from causalif.valuation import state as states
 from causalif.valuation.features import Encoder, take
 from causalif.valuation.inputs import Rows, read_rows
 from causalif.valuation.state import State
@@ -289,7 +290,7 @@ class Valuation:
         at = self._positions(index)
         numbers = np.broadcast_to(np.asarray(weights, dtype=np.float64), at.shape).copy()
         if not np.isfinite(numbers).all() or (numbers <= 0).any():
-            raise InputError("`weights` must be finite numbers above zero; use `remove` for rows that should not count.")
+            raise InputError("`weights` must be finite numbers above zero; `remove` rows that should not count.")
         return replace(self, state=states.reweight(self.state, at, numbers))
 
     def add_reference(self, batch: Any, label: Any = None) -> Valuation:
@@ -388,7 +389,9 @@ class Valuation:
         frame = pd.concat([self.values, self.components, self.witness], axis=1)
         return frame.assign(p_value=self.pvalues) if len(self) > 1 and self.state.sums.m > 1 else frame
 
-    def table(self, n: int = 10, which: Literal["lowest", "highest", "both"] = "lowest", data: Any = None) -> pd.DataFrame:
+    def table(
+        self, n: int = 10, which: Literal["lowest", "highest", "both"] = "lowest", data: Any = None
+    ) -> pd.DataFrame:
         """Return the lowest or highest rows, beside their original columns.
 
         Parameters
@@ -410,7 +413,8 @@ class Valuation:
         if original is not None:
             if len(original) != len(self):
                 raise InputError(f"`data` must have the {len(self):,} train rows. Got {len(original):,}.")
-            shown = pd.concat([shown, original.set_axis(self.index).drop(columns=shown.columns, errors="ignore")], axis=1)
+            others = original.set_axis(self.index).drop(columns=shown.columns, errors="ignore")
+            shown = pd.concat([shown, others], axis=1)
         return tables.ends(shown, self.values.to_numpy(), whole_number("n", n, 1), which)
 
     def suggest_removal(
@@ -480,7 +484,19 @@ class Valuation:
         return companions.companions(self, k_shapley, k_distance)
 
     def detection_curve(self, is_bad: Any, scores: Any = None) -> curves.DetectionCurve:
-        """Return how many bad rows are found when rows are inspected from the lowest value up; see `curves.detection`."""
+        """Return how many bad rows are found when rows are inspected from the lowest value up; see `detection`.
+
+        Parameters
+        ----------
+        is_bad : Series or array of bool, shape (N,)
+            Which rows are known to be bad.
+        scores : array of shape (N,), optional
+            Another ranking, high is good; the values by default.
+
+        Returns
+        -------
+        DetectionCurve
+        """
         ranking = self.values.to_numpy() if scores is None else np.asarray(scores, dtype=np.float64)
         return curves.detection(ranking, self._aligned("is_bad", is_bad).astype(bool))
 
@@ -496,7 +512,35 @@ class Valuation:
         draws: int = 5,
         random_state: int | np.random.Generator | None = 0,
     ) -> curves.RemovalCurve:
-        """Return the test score of a model refitted without the lowest rows; see `curves.removal`."""
+        """Return the test score of a model refitted without the lowest rows.
+
+        Parameters
+        ----------
+        estimator : scikit-learn classifier or regressor
+            Cloned for every fit, on the encoded features.
+        test : DataFrame, array or tensor of t rows
+            Rows to score on.
+        test_label : str or array of shape (t,), optional
+            Their labels, where they came as arrays at the fit.
+        rates : sequence of float in [0, 1)
+            Shares of the rows to remove.
+        order : {"lowest", "highest"}, default "lowest"
+            Which end is removed.
+        scores : array of shape (N,), optional
+            Another ranking, high is good; the values by default.
+        draws : int, default 5
+            Random removals of the same size, for comparison.
+        random_state : int, Generator or None, default 0
+            Draws them.
+
+        Returns
+        -------
+        RemovalCurve
+
+        Notes
+        -----
+        (1 + draws) fits per share.
+        """
         held = read_rows("test", test, label=self.roles.label if test_label is None else test_label,
                          features=self.roles.features)  # fmt: skip
         if held.labels is None or self.state.codes is None or self.state.labelling.coding is None:
@@ -603,7 +647,7 @@ class Valuation:
             return pd.Series(self._aligned("by", groups), name=groups.name)
         original = self._original()
         if original is None or by not in original.columns:
-            raise InputError(f"`by` names the column {by!r}, which the fitted rows do not have. Pass a Series of groups.")
+            raise InputError(f"`by` names {by!r}, which is no column of the fitted rows. Pass a Series of groups.")
         return original[by]
 
     def _aligned(self, name: str, values: Any) -> npt.NDArray[Any]:
@@ -611,5 +655,5 @@ class Valuation:
             values = values.loc[self.index]
         plain = np.asarray(values)
         if plain.shape != (len(self),):
-            raise InputError(f"`{name}` must have one value for each of the {len(self):,} train rows. Got {plain.shape}.")
+            raise InputError(f"`{name}` must have one value per train row, {len(self):,}. Got {plain.shape}.")
         return plain

@@ -9,7 +9,8 @@
 
 "discrete" and "sets" draw from `causalif.datasets.simulate_wcde` (seven binary nodes, truth by enumeration) with
 saturated regressions; "sets" compares four valid adjustment sets. "continuous" is `simulate_wcde_continuous`, truth in
-closed form. "sequential" has a confounder that the treatment affects. "marginals" compares empirical marginal laws from the evaluation rows with those from the training rows.
+closed form. "sequential" has a confounder that the treatment affects. "marginals" compares empirical marginal laws
+from the evaluation rows with those from the training rows.
 """
 
 from __future__ import annotations

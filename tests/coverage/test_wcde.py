@@ -28,6 +28,49 @@ def test_discrete_mediators_in_short():
     assert_honest(study_wcde.study("discrete", "saturated", 2_000, 60, first=100), 60)
 
 
+def test_sequential_formula_in_short():
+    assert_honest(study_wcde.study("sequential", "saturated", 2_000, 60, first=100), 60)
+
+
+def test_targeting_agrees_with_one_step_to_first_order():
+    """√n times their distance shrinks with n; if they differed by a term of order n^(-1/2) it would not."""
+    distance = []
+    for n, draws in ((1_000, 24), (9_000, 8)):
+        fits = [
+            [study_wcde.one_draw("discrete", "saturated", n, seed, ["C", "W"], "marginal", {"method": method})["error"]
+             for method in ("one_step", "tmle")] for seed in range(draws)
+        ]  # fmt: skip
+        distance.append(np.sqrt(n * np.mean(np.diff(fits, axis=1) ** 2)))
+    assert distance[1] < distance[0] / 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("design", "learners", "route"),
+    [
+        ("discrete", "saturated", {"weights_by": "riesz"}),
+        ("discrete", "saturated", {"method": "tmle"}),
+        ("discrete", "saturated", {"method": "tmle", "weights_by": "riesz"}),
+        ("continuous", "flexible", {"weights_by": "riesz"}),
+        ("continuous", "flexible", {"method": "tmle"}),
+        ("sequential", "saturated", {}),
+    ],
+)
+def test_other_routes(design, learners, route):
+    assert_honest(study_wcde.study(design, learners, 2_000, 300, **route), 300)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("design", ["discrete", "continuous"])
+def test_default_learners(design):
+    assert_honest(study_wcde.study(design, "auto", 2_000, 60, first=500), 60)
+
+
+@pytest.mark.slow
+def test_sequential_law_of_the_controls():
+    assert_honest(study_wcde.study("sequential", "saturated", 2_000, 300, law="control"), 300)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("n", [2_000, 20_000])
 def test_discrete_mediators(n):

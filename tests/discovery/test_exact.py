@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from causalif._errors import InputError
-from causalif.discovery import exact
 from causalif.discovery.background import Background
 from causalif.discovery.exact import affordable, blocks_of, bytes_needed, log_evidence, refuse_large, sample_exact
 from causalif.discovery.families import Families, parent_sets, structure_prior
@@ -37,7 +36,9 @@ def uniform(p):
 
 
 # Numbers of labelled DAGs: OEIS A003024.
-@pytest.mark.parametrize(("p", "count"), [(1, 1), (2, 3), (3, 25), (4, 543), (5, 29_281), (6, 3_781_503), (7, 1_138_779_265)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("p", "count"), [(1, 1), (2, 3), (3, 25), (4, 543), (5, 29_281), (6, 3_781_503), (7, 1_138_779_265)]
+)
 def test_uniform_scores_count_dags(p, count):
     assert np.exp(log_evidence(uniform(p))) == pytest.approx(count, rel=1e-12)
 
@@ -160,7 +161,7 @@ def test_memory_stays_within_what_is_stated():
     sample_exact(families, draws=10, rng=np.random.default_rng(0))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < bytes_needed(9) + exact.SCRATCH_BYTES
+    assert bytes_needed(9) / 3 < peak < bytes_needed(9)
 
 
 @pytest.mark.slow

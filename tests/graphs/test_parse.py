@@ -124,7 +124,9 @@ def test_what_is_written_is_read_back(nodes, data):
     dag = nx.DiGraph()
     dag.add_nodes_from(nodes)
     dag.add_edges_from(data.draw(st.lists(st.sampled_from(pairs), unique=True)))
-    back = parse_dag(to_dot(dag, highlight=nodes[:1]))
+    dag.nodes[nodes[-1]]["latent"] = True
+    back = parse_dag(to_dot(dag, highlight=[nodes[0], nodes[-1]]))
+    assert nx.get_node_attributes(back, "latent") == {nodes[-1]: True}
     assert list(back.nodes) == nodes
     assert set(back.edges) == set(dag.edges)
 

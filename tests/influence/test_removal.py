@@ -10,8 +10,8 @@ from sklearn.linear_model import LogisticRegression
 from statsmodels.sandbox.regression.gmm import IV2SLS
 
 import causalif as ci
-from causalif._errors import DataWarning, InputError
-from causalif.influence import remove, t_statistic
+from causalif._errors import CausalifError, DataWarning, InputError
+from causalif.influence import coefficient, most_influential, remove, t_statistic
 
 X = ["const", "a", "b", "c"]
 
@@ -84,11 +84,9 @@ def test_repeats_refit_every_split(frame_confounded):
     fit = spec.fit(frame_confounded)
     rows = frame_confounded.index[:9]
     rest = frame_confounded.drop(rows)
-    by_hand = [
-        ci.ATE(outcome="y", treatment="a", adjust=["x1"], learners="linear", folds=fit.nuisances[f"fold_{r}"].drop(rows))
-        .fit(rest).params["ATE"]
-        for r in (1, 2, 3)
-    ]  # fmt: skip
+    folds = [fit.nuisances[f"fold_{repeat}"].drop(rows) for repeat in (1, 2, 3)]
+    split = [ci.ATE(outcome="y", treatment="a", adjust=["x1"], learners="linear", folds=each) for each in folds]
+    by_hand = [each.fit(rest).params["ATE"] for each in split]
     assert remove(fit, rows, "refit").after == pytest.approx(np.median(by_hand), abs=1e-12)
     with pytest.raises(InputError, match="does not exist"):
         remove(fit, rows, "exact")
@@ -191,3 +189,52 @@ def test_estimates_without_an_origin_cannot_be_refitted(frame_confounded):
     removed = remove(ratio, [frame_confounded.index[0]], "refit", refit=refit)
     rest = frame_confounded.iloc[1:].groupby("a")["y"].mean()
     assert removed.after == pytest.approx(rest[1] / rest[0], abs=1e-10)
+
+
+def test_grouped_binomial_counts_keep_their_trials():
+    rng = np.random.default_rng(0)
+    design = sm.add_constant(rng.normal(size=60))
+    trials = rng.integers(2, 12, 60)
+    wins = rng.binomial(trials, 1 / (1 + np.exp(-design @ [0.2, 0.7])))
+    both = np.column_stack([wins, trials - wins])
+    fit = sm.GLM(both, design, family=sm.families.Binomial()).fit()
+    keep = np.arange(60) >= 6
+    rest = sm.GLM(both[keep], design[keep], family=sm.families.Binomial()).fit()
+    removed = remove(fit, ~keep, "refit", "x1")
+    assert removed.after == pytest.approx(rest.params[1], abs=1e-9)
+    assert removed.std_error_after == pytest.approx(rest.bse[1], rel=1e-7)
+    assert remove(fit, ~keep, "newton", "x1").after == pytest.approx(rest.params[1], abs=0.02)
+
+
+@pytest.mark.parametrize("vcov", ["iid", "robust"])
+def test_quantile_refits_keep_their_covariance(frame, vcov):
+    fit = sm.QuantReg(frame["y"], frame[X]).fit(q=0.4, vcov=vcov, max_iter=5000)
+    rest = frame.iloc[3:]
+    again = sm.QuantReg(rest["y"], rest[X]).fit(q=0.4, vcov=vcov, max_iter=5000)
+    assert remove(fit, frame.index[:3], "refit", "a").std_error_after == pytest.approx(again.bse["a"], rel=1e-8)
+
+
+@pytest.mark.parametrize("package", ["statsmodels", "scikit-learn"])
+def test_refits_that_separate_are_refused(package):
+    """Two rows alone keep the outcomes from being separated."""
+    x = np.r_[np.linspace(-3, 3, 60), 0.5, -0.5]
+    y = np.r_[np.linspace(-3, 3, 60) > 0, 0, 1].astype(float)
+    gone = np.arange(62) >= 60
+    if package == "statsmodels":
+        fit, data, name = sm.Logit(y, sm.add_constant(x)).fit(disp=0), None, "x1"
+    else:
+        data, name = (x[:, None], y), "x0"
+        fit = LogisticRegression(C=np.inf, tol=1e-10, max_iter=2000).fit(*data)
+    with pytest.raises(CausalifError, match=r"separated|infinity|could not fit|converge|minimum"):
+        remove(fit, gone, "refit", name, data=data)
+    found = most_influential(fit, "sign", name, data=data)
+    assert found.size is None or abs(found.refitted) < 20
+
+
+@pytest.mark.parametrize("level", [0.8, 0.99])
+def test_levels_of_significance_are_the_targets(ols, frame, level):
+    found = most_influential(ols, "significance", coefficient("a", level=level))
+    rest = frame.drop(found.rows)
+    assert sm.OLS(rest["y"], rest[X]).fit().pvalues["a"] > 1 - level
+    with pytest.raises(InputError, match="`level`"):
+        coefficient("a", level=2.0)

@@ -99,16 +99,18 @@ def test_far_tiles_are_what_float64_is_used_for(monkeypatch: pytest.MonkeyPatch)
     X = rng.standard_normal((9000, 3))
     X[::500] = 3000 + 0.5 * rng.standard_normal((18, 3))
     exact = row_sums(X, None, Gaussian(1.0), symmetric=True, precision="float64").sums
-    asked = []
+    counts = []
 
-    def counted(*args: object) -> bool:
-        asked.append(points.needs_float64(*args))  # type: ignore[arg-type]
-        return asked[-1]
+    def counted(*args: object) -> np.ndarray:
+        found = points.far_tiles(*args)  # type: ignore[arg-type]
+        counts.append((found.sum(), found.size))
+        return found
 
-    monkeypatch.setattr(engine, "needs_float64", counted)
+    monkeypatch.setattr(engine, "far_tiles", counted)
     kept = row_sums(X, None, Gaussian(1.0), symmetric=True).sums
-    assert 0 < np.mean(asked) < 0.1
-    monkeypatch.setattr(engine, "needs_float64", lambda *args: False)
+    far, every = np.sum(counts, axis=0)
+    assert 0 < far < 0.1 * every
+    monkeypatch.setattr(engine, "far_tiles", lambda *args: 0 * points.far_tiles(*args))
     lost = row_sums(X, None, Gaussian(1.0), symmetric=True).sums
     assert np.abs(kept - exact).max() <= PROMISED * len(X)
     assert np.abs(lost - exact).max() > PROMISED * len(X)
@@ -179,9 +181,14 @@ def test_sums_add_up_over_parts(kernel: Gaussian) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    n=st.integers(1, 40), m=st.integers(1, 40), d=st.integers(1, 6), k=st.integers(1, 3), seed=st.integers(0, 2**31),
-    shift=st.sampled_from([0.0, -30.0, 1e5]), kernel=st.sampled_from([Gaussian(1.3), GaussianMixture((0.7, 1.4)), Matern(1.1, smoothness=2.5), Energy()]),
-)  # fmt: skip
+    n=st.integers(1, 40),
+    m=st.integers(1, 40),
+    d=st.integers(1, 6),
+    k=st.integers(1, 3),
+    seed=st.integers(0, 2**31),
+    shift=st.sampled_from([0.0, -30.0, 1e5]),
+    kernel=st.sampled_from([Gaussian(1.3), GaussianMixture((0.7, 1.4)), Matern(1.1, smoothness=2.5), Energy()]),
+)
 def test_properties(n: int, m: int, d: int, k: int, seed: int, shift: float, kernel: Gaussian) -> None:
     """Shifts change nothing, permutations permute, weights are linear, both sides agree."""
     rng = np.random.default_rng(seed)
@@ -278,7 +285,7 @@ REFUSED = {
     "tf32": (lambda A, B: row_sums(A, B, Gaussian(), precision="tf32", device="cpu"), r"needs a GPU"),
     "backend": (lambda A, B: row_sums(A, B, Gaussian(), backend="keops"), r"`backend` must be one of"),
     "jobs": (lambda A, B: row_sums(A, B, Gaussian(), n_jobs=0), r"`n_jobs` must be a whole number other than 0"),
-    "overflow": (lambda A, B: row_sums(A * 1e30, np.tile(B, (9, 1)), Gaussian(1e-5), center=np.zeros(4)), r"squares overflow float32"),
+    "overflow": (lambda A, B: row_sums(1e30 * A, np.tile(B, (9, 1)), Gaussian(1e-5)), r"squares overflow float32"),
     "overflow in float64": (
         lambda A, B: row_sums(A * 1e200, B, Gaussian(), precision="float64"),
         r"squares overflow float64",

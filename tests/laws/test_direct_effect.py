@@ -100,7 +100,7 @@ def sequential(adjust=("c",), intermediate=("l",), **options) -> DirectEffect:
 SEQUENTIAL = {
     "binary": sequential(),
     "three cells": sequential(cells=THREE),
-    "several": sequential(("c", "d"), ("l", "k")),
+    "several": sequential(("c",), ("l", "k")),
     "no covariates": sequential(()),
     "law of the controls": sequential(law=CONTROL),
     "user's law": sequential(law=USERS),

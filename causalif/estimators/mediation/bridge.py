@@ -96,9 +96,11 @@ class Asker:
             )
         reference = exposure.code(question.reference == "treated")
         segments = tuple(
-            Segment(self.columns.of([v]), self.columns.of(w), self.columns.values(v, reference) if w else ())
-            for v, w in zip(draws.path, draws.others, strict=True)
+            Segment(self.columns.of([v]), self.columns.of(w)) for v, w in zip(draws.path, draws.others, strict=True)
         )
+        drawn = sorted({node for block in (draws.path, draws.before, *draws.others) for node in block}, key=str)
+        arms = (exposure.treated, exposure.control)
+        values = tuple(pair for node in drawn for pair in self.columns.values(node, arms))
         level = exposure.shown[0 if on else 1]
         rest = exposure.shown[1 if question.reference == "control" else 0]
         return InterventionalMean(
@@ -112,6 +114,7 @@ class Asker:
             count=exposure.count,
             label=f"E[Y({_drawn(draws)} at {level}, rest at {rest})]",
             clip=self.clip,
+            values=values,
             report=self.report,
         )
 

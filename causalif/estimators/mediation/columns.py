@@ -16,6 +16,7 @@ from causalif.table import SAFE_IN_NAMES, Table, read_table
 
 MOST_VALUES = 10
 ROWS_PER_VALUE = 20
+LOOKED_AT = 1000
 LEAST_MOVED = 0.1
 
 
@@ -69,14 +70,19 @@ class Columns:
         """Return the columns of some nodes."""
         return tuple(column for node in nodes for column in self.encoded[node])
 
-    def values(self, node: Any, arm: float) -> tuple[float, ...]:
-        """Return the values of a discrete node in one column, all of them frequent in an arm; else nothing."""
-        if len(self.encoded[node]) != 1:
+    def values(self, node: Any, arms: Sequence[float]) -> tuple[tuple[str, tuple[float, ...]], ...]:
+        """Return the columns of a node that are discrete, all values being frequent in both arms, with the values."""
+        return tuple((name, found) for name in self.encoded[node] if (found := self._frequent(name, arms)))
+
+    def _frequent(self, name: str, arms: Sequence[float]) -> tuple[float, ...]:
+        column, a = self.table[name], self.table[self.treatment]
+        values = np.unique(column[:LOOKED_AT])
+        if len(values) > MOST_VALUES:
             return ()
-        column = self.table[self.encoded[node][0]]
         values = np.unique(column)
-        inside = column[self.table[self.treatment] == arm]
-        counts = [int((inside == value).sum()) for value in values] if len(values) <= MOST_VALUES else [0]
+        if len(values) > MOST_VALUES:
+            return ()
+        counts = [int(((column == value) & (a == arm)).sum()) for value in values for arm in arms]
         return tuple(values.tolist()) if min(counts) >= ROWS_PER_VALUE else ()
 
 

@@ -63,10 +63,10 @@ class Answers:
     def component(self, term: int, label: str) -> Estimate:
         """Return one answer as an estimate with the path's label; an exact zero where the path is absent."""
         if term == ABSENT:
-            return Estimate([0.0], np.zeros((len(self.rows), 1)), [label], self.rows, self.clusters)
+            return Estimate(np.zeros(1), np.zeros((len(self.rows), 1)), (label,), self.rows, self.clusters)
         assert self.functionals is not None
         one = self.functionals[self.functionals.labels[term]]
-        return Estimate(one.values, one.influence_values, [label], one.index, one.clusters)
+        return Estimate(one.values, one.influence_values, (label,), one.index, one.clusters)
 
     def average(self, path: int, label: str, present: bool) -> Average | None:
         r"""Average one path's effect over the posterior.
@@ -114,7 +114,7 @@ class Average:
 
     def variances(self) -> tuple[float, float, float]:
         """Return the variance within graphs, between graphs, and of the Monte Carlo weights."""
-        within, between = (float(cov.iloc[0, 0]) for cov in (self.pooled.within_cov, self.pooled.between_cov))
+        within, between = (cov.to_numpy(dtype=float).item() for cov in (self.pooled.within_cov, self.pooled.between_cov))
         return within, between, between / (self.draws * self.mass)
 
     @property

@@ -253,9 +253,9 @@ def _refuse_reversed(posterior: DAGPosterior, treatment: str, outcome: str) -> l
     for role, name in (("treatment", treatment), ("outcome", outcome)):
         if name not in posterior.names:
             raise InputError(f"`{role}` {name!r} is not a node of the graphs: they have {list(posterior.names)[:12]}.")
-    ancestors = posterior.ancestor_probabilities
+    ancestors = posterior.ancestor_probabilities.to_numpy(dtype=float)
     a, y = posterior.names.index(treatment), posterior.names.index(outcome)
-    forward, backward = float(ancestors.iat[a, y]), float(ancestors.iat[y, a])
+    forward, backward = ancestors[a, y], ancestors[y, a]
     if backward > 0.5 > forward:
         raise InputError(
             f"`outcome` {outcome!r} is an ancestor of `treatment` {treatment!r} with posterior probability "

@@ -15,6 +15,7 @@ from causalif.estimators.wcde.columns import MOST_CELLS, Columns
 from causalif.table import Table
 
 EXPECTED = 10.0
+MOST_COMBINATIONS = 200
 CAPPED_SHARE = 0.2
 MEAN_REFUSED, MEAN_DOUBTED = (0.5, 2.0), 0.1
 EFFECTIVE_ROWS = 20.0
@@ -26,7 +27,7 @@ def require_product_support(
     """Raise if some mediator value never occurs with a treatment level, or with one and a covariate value.
 
     The effect sets every mediator value at every covariate value, so all combinations whose shares multiply to
-    several rows must be seen.
+    several rows must be seen. Covariates of few values are looked at one by one and all together.
     """
     if columns.cells is None:
         return
@@ -36,28 +37,39 @@ def require_product_support(
     for arm in arms:
         inside = table[treatment] == arm
         level = f"{treatment} = {table.levels[treatment][arm]}"
-        _require_seen(cell, shares, [(level, inside)], labels)
-        for name in table.names:
-            values = np.unique(table[name][:1000])
-            if len(values) <= MOST_CELLS:
-                groups = [(f"{level} and {name} = {value:g}", inside & (table[name] == value)) for value in values]
-                _require_seen(cell, shares, groups, labels)
+        _require_seen(cell, shares, level, inside, float(inside.sum()), labels)
+        for names in _few_valued(columns):
+            values, code = np.unique(table.matrix(names), axis=0, return_inverse=True)
+            for number, value in enumerate(values if len(values) <= MOST_COMBINATIONS else ()):
+                there = code.reshape(-1) == number
+                at = ", ".join(f"{name} = {one:g}" for name, one in zip(names, value, strict=True))
+                rows = float((inside & there).sum())
+                if not rows and not set(names) & set(columns.intermediate):  # these need not occur in every arm
+                    rows = float(inside.mean() * there.sum())
+                _require_seen(cell, shares, f"{level} and {at}", inside & there, rows, labels)
+
+
+def _few_valued(columns: Columns) -> list[tuple[str, ...]]:
+    """Return each covariate that takes few values, and all of them together."""
+    table = columns.table
+    few = [name for name in table.names if len(np.unique(table[name][:1000])) <= MOST_CELLS]
+    return [*((name,) for name in few), *([tuple(few)] if len(few) > 1 else [])]
 
 
 def _require_seen(
-    cell: npt.NDArray[np.intp], shares: Array, groups: list[tuple[str, Any]], labels: tuple[str, ...]
+    cell: npt.NDArray[np.intp], shares: Array, described: str, inside: Any, rows: float, labels: tuple[str, ...]
 ) -> None:
-    for described, inside in groups:
-        seen, rows = np.bincount(cell[inside], minlength=len(labels)), int(inside.sum())
-        missing = np.flatnonzero((seen == 0) & (shares * rows >= EXPECTED))
-        if len(missing):
-            first = missing[0]
-            raise PositivityError(
-                f"The mediator value {labels[first]} never occurs among the {rows:,} rows with {described}; by the "
-                f"product of their shares {shares[first] * rows:.0f} rows would have both. The effect sets every "
-                "mediator value at every covariate value, so it is not identified. Merge mediator values, restrict the "
-                "data to where all occur, or fix the mediators at a value that does (mediator_law)."
-            )
+    """Raise if a mediator value is missing among some rows of which so many are expected."""
+    seen = np.bincount(cell[inside], minlength=len(labels))
+    missing = np.flatnonzero((seen == 0) & (shares * rows >= EXPECTED))
+    if len(missing):
+        first = missing[0]
+        raise PositivityError(
+            f"The mediator value {labels[first]} never occurs among the {int(inside.sum()):,} rows with {described}; "
+            f"by the product of their shares {shares[first] * rows:.0f} rows would have both. The effect sets every "
+            "mediator value at every covariate value, so it is not identified. Merge mediator values, restrict the "
+            "data to where all occur, or fix the mediators at a value that does (mediator_law)."
+        )
 
 
 def weights_table(

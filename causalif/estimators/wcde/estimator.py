@@ -57,7 +57,10 @@ class WCDE:
     .. math:: \hat\psi_a = \hat U_a + \frac1n \sum_i 1(A_i = a)\, \hat w_a(M_i, C_i) \{Y_i - \hat Q(a, M_i, C_i)\},
         \quad w_a(m, c) = \frac{p(m) p(c)}{p(a, m, c)}
 
-    where :math:`\hat U_a` averages :math:`\hat Q(a, M_i, C_j)` over pairs of different rows.
+    where :math:`\hat U_a` averages :math:`\hat Q(a, M_i, C_j)` over pairs of different rows. Where the treatment
+    affects confounders L of mediators and outcome, the sequential formula replaces the double average,
+
+    .. math:: \psi_a = \int p(m) \int p(c) \int Q(a, m, l, c)\, p(l | a, c)\, dl\, dc\, dm
 
     Parameters
     ----------
@@ -71,22 +74,39 @@ class WCDE:
         Covariates: numeric, boolean or categorical.
     dag : networkx.DiGraph, optional
         A causal graph in which to find the optimal adjustment set, instead of ``mediators`` and ``adjust``. Nodes that
-        are not columns of the data count as latent.
+        are not columns of the data count as latent. Where no single set exists, the sequential formula is used if its
+        two steps do; the result's ``sets`` says what was chosen.
+    intermediate : sequence of str
+        Confounders L of mediators and outcome that the treatment affects, for mediators of up to 10 joint values. Put
+        here what must neither be held fixed nor be averaged over like a covariate.
     levels : (treated, control), optional
         The two treatment values to compare; by default the larger against the smaller in sorted order.
     mediator_law : "marginal", "control" or mapping
         Which law the mediators are drawn from in both arms: the observed law of everybody, that of the rows at the
         control level, or one that is given, for mediators of up to 10 joint values: ``{"M": 1}`` fixes M at 1 (the
         controlled direct effect), ``{"M": {0: 0.4, 1: 0.6}}`` draws it; several mediators are drawn independently.
+    method : "one_step" or "tmle"
+        "one_step" as above. "tmle" (targeted minimum loss estimation) moves the log odds of Q, within the observed
+        range of the outcome, by the constant that makes the average of 1(A = a) w (Y − Q) zero in each fold; both means
+        are then averages of Q over pairs of rows and cannot leave the range. Equal to first order, with the same
+        standard error; worth it for rare or bounded outcomes.
+    weights_by : "classification" or "riesz"
+        How w is estimated: from probabilities (see ``learners``), or as a whole by least squares,
+        :math:`\min_w P_n[1(A = a) w^2] - 2 U_n[w(M_i, C_j)]` over products of splines, without classifier and division.
     learners : "auto", "linear" or mapping
         As in `causalif.ATE`, for "outcome" (Y given mediators and covariates in each arm), "treatment" (A given both),
         and either "mediator" (the probability of each of up to 10 joint mediator values given covariates) or
-        "density_ratio" (a classifier of observed against independently dealt rows, for all other mediators; it must
-        contain interactions). Naming "density_ratio" chooses it for discrete mediators, too.
+        "density_ratio" (a classifier of observed against independently dealt rows, for all other mediators). Naming
+        "density_ratio" chooses it for discrete mediators, too. That classifier must contain products of columns:
+        dealing rows keeps the law of every column, so a linear or additive one, and boosted trees of which no first
+        split helps, find the ratio 1 whatever the data are. The default is cross-validated logistic regression on
+        products.
     folds, repeats, cluster, weights, random_state, n_jobs, progress
         As in `causalif.ATE`.
     clip : float
-        P(A = a | M, C) is kept within [clip, 1 − clip] and weights below 1 / clip, default 0.01; both are counted.
+        P(A = a | M, C) is kept within [clip, 1 − clip], default 0.01, and the weights below 1 / clip, that is 100;
+        where ``mediator_law`` is not the marginal one, below 1 / clip times its ratio to the marginal one. Both are
+        counted, warned of, and shown in ``diagnostics["weights"]``; above a share of 20% the fit is refused.
 
     Raises
     ------
@@ -99,21 +119,30 @@ class WCDE:
 
     Notes
     -----
-    Assumes that the covariates remove confounding of treatment and of the mediators with the outcome, that the
-    mediators carry every indirect path, and that all mediator values occur at all covariate values (positivity by the
-    product law, which asks for more than an average effect does). The mediators are fixed *jointly*, and their law is
-    that of the population, not of each person: natural direct effects ask another question. Consistent if either Q
-    or the weights are; the standard error needs the product of their errors to vanish faster than n^(-1/2).
+    Assumes that the covariates (and L) remove confounding of treatment and of the mediators with the outcome, that the
+    treatment affects none of the covariates, that the mediators carry every indirect path, and that all mediator values
+    occur at all covariate values (positivity by the product law, which asks for more than an average effect does). The
+    mediators are fixed *jointly*, and their law is that of the population, not of each person: natural direct effects
+    ask another question. Consistent if either Q or the weights are; the standard error needs the product of their
+    errors to vanish faster than n^(-1/2).
 
     ``by_mediator`` gives the effect at each joint value of discrete mediators, or on average between the quartiles of a
-    single continuous one; these ranges are taken as given in its standard errors.
+    single continuous one; these ranges are taken as given in its standard errors. It is corrected in one step with
+    either ``method``.
+
+    ``diagnostics["weights"]`` has per arm the mean weight (1 if all is well), the largest, the cap and the rows it
+    touched, and the effective rows (Σw)² / Σw². With few effective rows fix the mediators at fewer values or adjust
+    for less.
 
     Cost: ``folds`` × (3 + number of mediator values) regressions, or ``folds`` × 4 with the density ratio, and one
-    prediction per row and mediator value, or 50 to 200 per row, in each arm.
+    prediction per row and mediator value, or 50 to 200 per row, in each arm. Least squares costs a small part of what
+    the density ratio costs.
 
     References
     ----------
     Lin, Guo and Gan (2025), Optimal Adjustment Sets for Nonparametric Estimation of Weighted Controlled Direct Effect.
+    van der Laan and Rose (2011), Targeted Learning. Chernozhukov, Newey and Singh (2022), Econometrica 90(3), for
+    weights by least squares. Pearl and Robins (1995), UAI, for the sequential formula.
 
     Examples
     --------
@@ -125,6 +154,8 @@ class WCDE:
     ['WCDE', 'E[Y(1, M)]', 'E[Y(0, M)]']
     >>> bool(abs(fit.params["WCDE"] - simulated.truth["WCDE"]) < 4 * fit.std_errors["WCDE"])
     True
+    >>> fit.by_mediator()[["M1", "M2", "share"]].round(1).to_numpy().tolist()
+    [[0.0, 0.0, 0.3], [0.0, 1.0, 0.2], [1.0, 0.0, 0.2], [1.0, 1.0, 0.4]]
     """
 
     outcome: str
@@ -190,7 +221,7 @@ class WCDE:
 
     def _chosen(self, data: Any) -> Chosen:
         if self.dag is None:
-            return from_lists(self.mediators, self.adjust, self.intermediate)
+            return from_lists(self.mediators, self.adjust, self.intermediate, data)
         if list(self.mediators) or list(self.adjust) or list(self.intermediate):
             raise InputError(
                 "Give either `dag`, or `mediators`, `adjust` and `intermediate`: the graph chooses them by itself."
@@ -289,6 +320,7 @@ class WCDE:
         settings["mediators"] = list(chosen.mediators)
         if chosen.intermediate:
             settings["intermediate"] = list(chosen.intermediate)
+            settings["formula"] = "sequential: the treatment affects " + ", ".join(chosen.intermediate)
         if chosen.mediators:
             settings["mediator_law"] = described(self.mediator_law, chosen.mediators, control)
             settings["weights_from"] = self._weights_from(columns)

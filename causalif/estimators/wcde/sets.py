@@ -24,19 +24,37 @@ class Chosen:
     warnings: tuple[str, ...] = ()
 
 
-def from_lists(mediators: Sequence[str], adjust: Sequence[str], intermediate: Sequence[str]) -> Chosen:
+def from_lists(mediators: Sequence[str], adjust: Sequence[str], intermediate: Sequence[str], data: Any) -> Chosen:
     """Return the columns that the user listed."""
     for role, names in (("mediators", mediators), ("adjust", adjust), ("intermediate", intermediate)):
         if isinstance(names, str) or not isinstance(names, Sequence):
             raise InputError(f"`{role}` must be a list of column names, such as ['m1', 'm2']. Got {names!r} instead.")
-    if intermediate and not mediators:
+    _check_intermediate(mediators, adjust, intermediate, data)
+    sets = {"mediators": tuple(mediators), "covariates": tuple(adjust)}
+    sets |= {"intermediate": tuple(intermediate)} if intermediate else {}
+    return Chosen(tuple(mediators), tuple(adjust), sets, tuple(intermediate))
+
+
+def _check_intermediate(
+    mediators: Sequence[str], adjust: Sequence[str], intermediate: Sequence[str], data: Any
+) -> None:
+    if not intermediate:
+        return
+    if not mediators:
         raise InputError(
             "`intermediate` names confounders of the mediators with the outcome, and there are no `mediators`. For a "
             "total effect, variables that the treatment affects must not be adjusted for at all."
         )
-    sets = {"mediators": tuple(mediators), "covariates": tuple(adjust)}
-    sets |= {"intermediate": tuple(intermediate)} if intermediate else {}
-    return Chosen(tuple(mediators), tuple(adjust), sets, tuple(intermediate))
+    for role, names in (("mediators", mediators), ("adjust", adjust)):
+        twice = [name for name in intermediate if name in names]
+        if twice:
+            raise InputError(
+                f"Column {twice[0]!r} is given twice, as `intermediate` and as `{role}`. Each column can play one "
+                "role: leave it out of one of them."
+            )
+    unknown = [name for name in intermediate if name not in _column_names(data)]
+    if unknown:
+        raise InputError(f"`intermediate` names the column {unknown[0]!r}, which `data` does not have.")
 
 
 def from_graph(dag: Any, data: Any, treatment: str, outcome: str) -> Chosen:

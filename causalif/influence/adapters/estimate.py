@@ -24,8 +24,8 @@ def adapt_estimate(estimate: Estimate, data: Any, clusters: Any, refit: Refit | 
     share = denominator(estimate)
     return EstimateSubject(
         estimate,
-        np.ones(estimate.n) if share is None else share,
-        share is not None and is_mean(estimate),
+        share,
+        is_mean(estimate),
         refit or refitter(estimate),
         read_units(estimate.clusters, estimate.index),
         str(estimate.settings.get("estimator", "Estimate")),
@@ -33,39 +33,43 @@ def adapt_estimate(estimate: Estimate, data: Any, clusters: Any, refit: Refit | 
 
 
 def is_mean(estimate: Estimate) -> bool:
-    """Whether the estimate is the mean of its scores, once the nuisances are given."""
+    """Whether the estimate is the mean of its scores, once the nuisances are given.
+
+    Known only of what an estimator fitted: a ratio or a logarithm of estimates is no mean, and has no origin.
+    """
+    if estimate.origin is None:
+        return False
     repeats = estimate.splits is not None and estimate.splits["repeat"].nunique() > 1
     sandwich = "sandwich" in str(estimate.settings.get("se_source", ""))
     return not repeats and not sandwich
 
 
-def denominator(estimate: Estimate) -> Array | None:
-    """Return each row's share of the estimate's denominator, mean one; None where it cannot be known."""
+def denominator(estimate: Estimate) -> Array:
+    """Return each row's share of the estimate's denominator, mean one."""
+    if estimate.origin is None:
+        return np.ones(estimate.n)  # not used: see `is_mean`
     weights = _weights(estimate)
     treated = _treated(estimate)
-    if weights is None or treated is None:
-        return None
     share = weights * treated
     return np.asarray(share / share.mean())
 
 
-def _weights(estimate: Estimate) -> Array | None:
+def _weights(estimate: Estimate) -> Array:
     named = estimate.settings.get("weights")
     if named is None:
         return np.ones(estimate.n)
-    if estimate.origin is None:
-        return None
-    return read_table(estimate.origin.data, weights=named).weights
-
-
-def _treated(estimate: Estimate) -> Array | None:
-    """Effects among the treated divide by the number of treated rows."""
-    estimator = estimate.origin.estimator if estimate.origin is not None else None
-    if getattr(estimator, "target", "all") != "treated":
-        among = "among the treated" in str(estimate.settings.get("estimator", ""))
-        return None if estimator is None and among else np.ones(estimate.n)
     assert estimate.origin is not None
-    assert estimator is not None
+    weights = read_table(estimate.origin.data, weights=named).weights
+    assert weights is not None
+    return weights
+
+
+def _treated(estimate: Estimate) -> Array:
+    """Effects among the treated divide by the number of treated rows."""
+    assert estimate.origin is not None
+    estimator = estimate.origin.estimator
+    if getattr(estimator, "target", "all") != "treated":
+        return np.ones(estimate.n)
     table = read_table(estimate.origin.data, coded={"treatment": estimator.treatment})
     levels = table.levels[estimator.treatment]
     level = levels[1] if estimator.levels is None else estimator.levels[0]

@@ -26,14 +26,14 @@ def adapt_sklearn(fitted: Any, data: Any, clusters: Any) -> ModelSubject:
     kind = type(fitted).__name__
     if kind not in KNOWN:
         raise InputError(
-            f"scikit-learn's {kind} is not supported: its objective is not a smooth sum over rows with one minimum. Rows "
-            f"can be left out of {', '.join(KNOWN)}."
+            f"scikit-learn's {kind} is not supported: its objective is not a smooth sum over rows with one minimum. "
+            f"Rows can be left out of {', '.join(KNOWN)}."
         )
     if not hasattr(fitted, "coef_"):
         raise InputError(f"This {kind} has not been fitted. Call its `fit` first.")
     X, y, weights, index = _read(data, fitted)
     _require_smooth(fitted, kind)
-    model = checked(_build(fitted, kind, X, y, weights, index))
+    model: Smooth = checked(_build(fitted, kind, X, y, weights, index))
     warn_leverage(model.leverage, index)
     refit = _refitter(fitted, kind, X, y, weights, index, model)
     return ModelSubject(
@@ -72,7 +72,7 @@ def _require_smooth(fitted: Any, kind: str) -> None:
         raise InputError(f"This {kind} has several targets; fit one at a time.")
     if kind != "LogisticRegression":
         return
-    mixed = fitted.penalty == "elasticnet" or fitted.penalty == "deprecated"
+    mixed = fitted.penalty in ("elasticnet", "deprecated")
     if fitted.penalty == "l1" or (mixed and fitted.l1_ratio):
         raise InputError("An l1 penalty has corners, where no influence function exists: use l2 (l1_ratio=0).")
     if fitted.solver == "liblinear" and fitted.fit_intercept:

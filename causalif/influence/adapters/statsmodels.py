@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -10,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from causalif._errors import InputError
+from causalif._errors import ConvergenceError, InputError
 from causalif._validate import Array, one_of
 from causalif.influence.adapters._units import read_units
-from causalif.influence.checks import checked, warn_leverage
+from causalif.influence.checks import FAR, SEPARATES, checked, warn_leverage
 from causalif.influence.estimating import EstimatingModel
 from causalif.influence.instrumental import InstrumentalModel
 from causalif.influence.losses import Family, Logistic, Loss, PoissonLog, Squared
@@ -81,17 +82,19 @@ def _model(
 ) -> LinearModel | InstrumentalModel | EstimatingModel:
     model = results.model
     if kind == "IV2SLS":
-        return InstrumentalModel(_floats(model.endog).ravel(), _floats(model.exog), _floats(model.instrument), labels, index)
+        return InstrumentalModel(
+            _floats(model.endog).ravel(), _floats(model.exog), _floats(model.instrument), labels, index
+        )
     if kind in CORNERED:
         return _cornered(results, kind, labels, index)
     n = len(model.endog)
     loss, weights, offset, scaled = _objective(model, kind, n, curvature)
     X, theta = _floats(model.exog), _floats(results.params)
     penalty = np.zeros(len(theta))
-    built = LinearModel(
-        X, _floats(model.endog), weights, offset, loss, penalty, theta, labels, index, scaled=scaled
-    )
-    return checked(built)
+    built = LinearModel(X, _floats(model.endog), weights, offset, loss, penalty, theta, labels, index, scaled=scaled)
+    found = checked(built)
+    assert isinstance(found, LinearModel)
+    return found
 
 
 def _objective(model: Any, kind: str, n: int, curvature: str) -> tuple[Loss, Array, Array, bool]:
@@ -122,8 +125,8 @@ def _cornered(results: Any, kind: str, labels: tuple[str, ...], index: pd.Index)
     e = _floats(model.endog) - X @ theta
     if kind == "QuantReg":
         h = float(results.bandwidth)
-        density = np.maximum(0.75 * (1.0 - (e / h) ** 2), 0.0) / h  # Epanechnikov, as statsmodels does
-        return EstimatingModel(X, float(results.q) - (e < 0), density, theta, labels, index)
+        density = _floats(np.maximum(0.75 * (1.0 - (e / h) ** 2), 0.0)) / h  # Epanechnikov, as statsmodels does
+        return EstimatingModel(X, _floats(float(results.q) - (e < 0)), _floats(density), theta, labels, index)
     s = float(results.scale)
     return EstimatingModel(X, model.M.psi(e / s), model.M.psi_deriv(e / s) / s, theta, labels, index)
 
@@ -166,8 +169,8 @@ class _Refit:
         X = _floats(model.exog)[keep]
         if np.linalg.matrix_rank(X) < X.shape[1]:
             raise InputError(
-                "Without these rows the design is collinear: they are the last ones of a level, so that its coefficient "
-                "has no value."
+                "Without these rows the design is collinear: they are the last ones of a level, so that its "
+                "coefficient has no value."
             )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -175,11 +178,23 @@ class _Refit:
             options = dict(self._options)
             if "groups" in options.get("cov_kwds", {}):
                 options["cov_kwds"] = options["cov_kwds"] | {"groups": options["cov_kwds"]["groups"][keep]}
-            fitted = rebuilt.fit(**options)
+            try:
+                fitted = rebuilt.fit(**options)
+            except Exception as error:  # statsmodels raises several kinds, none of which may end a search
+                raise InputError(f"statsmodels could not fit the remaining rows: {error}") from error
         fitted = getattr(fitted, "_results", fitted)
         if getattr(fitted, "mle_retvals", None) and not fitted.mle_retvals.get("converged", True):
-            raise InputError("statsmodels did not converge without these rows.")
+            raise ConvergenceError("statsmodels did not converge without these rows.")
+        self._refuse_separation(fitted, X)
         return fitted
+
+    def _refuse_separation(self, fitted: Any, X: Array) -> None:
+        """Refuse coefficients that run to infinity: their t statistics would look insignificant."""
+        if not _is_binary(self._results.model, self._kind):
+            return
+        before = np.abs(_floats(self._results.model.exog) @ _floats(self._results.params)).max()
+        if np.abs(X @ _floats(fitted.params)).max() > FAR >= before:
+            raise ConvergenceError(SEPARATES)
 
     @staticmethod
     def covariance(results: Any) -> Array:
@@ -194,6 +209,10 @@ class _Refit:
         return float(getattr(results, "df_resid_inference", None) or results.df_resid)
 
 
+def _is_binary(model: Any, kind: str) -> bool:
+    return kind == "Logit" or (kind == "GLM" and type(model.family).__name__ == "Binomial")
+
+
 def _fit_options(results: Any, kind: str) -> dict[str, Any]:
     if kind == "IV2SLS":
         return {}
@@ -201,7 +220,9 @@ def _fit_options(results: Any, kind: str) -> dict[str, Any]:
         known = getattr(results, "fit_options", {}) or {}
         return {name: known[name] for name in ("cov", "scale_est", "update_scale", "conv") if name in known}
     if kind == "QuantReg":
-        return {"q": float(results.q), "max_iter": 5000}
+        unlike = _floats(results.cov_params()) / np.linalg.inv(results.model.exog.T @ results.model.exog)
+        same = np.allclose(unlike, float(results.sparsity) ** 2 * results.q * (1 - results.q), rtol=1e-6)
+        return {"q": float(results.q), "max_iter": 5000, "vcov": "iid" if same else "robust"}
     options: dict[str, Any] = {"cov_type": results.cov_type}
     if results.cov_type == "cluster":
         options["cov_kwds"] = _cluster_options(results.cov_kwds)
@@ -230,8 +251,13 @@ def _row_arguments(model: Any, kind: str, keep: Mask) -> dict[str, Any]:
     if kind == "GLM":
         given = {name: _floats(getattr(model, name))[keep] for name in ("freq_weights", "var_weights")
                  if _has(model, name) and np.size(getattr(model, name)) == n}  # fmt: skip
+        if np.any(model.n_trials != 1):  # the shares of successes are fitted, each with its number of trials
+            given["var_weights"] = given.get("var_weights", 1.0) * (_floats(model.n_trials) * np.ones(n))[keep]
         offset = sum(_floats(getattr(model, name)) for name in ("offset", "exposure") if _has(model, name))
-        return {"family": model.family, "offset": (offset + np.zeros(n))[keep], **given}
+        family = copy.copy(model.family)
+        if hasattr(family, "n"):
+            family.n = 1  # the family remembers the trials of the rows that it was fitted to
+        return {"family": family, "offset": (offset + np.zeros(n))[keep], **given}
     if kind == "Poisson":
         offset = sum(_floats(getattr(model, name)) for name in ("offset", "exposure") if _has(model, name))
         return {"offset": (offset + np.zeros(n))[keep]}

@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from causalif import parse_dag
 from causalif._errors import InputError, NotIdentifiedError, PositivityError
 from causalif.datasets import simulate_wcde, simulate_wcde_continuous
 from causalif.engine.linear import Logit
@@ -84,6 +85,30 @@ def test_mediator_level_never_seen_in_an_arm(data):
         WCDE(**ROLES).fit(changed)
 
 
+def test_mediator_level_never_seen_with_a_pair_of_covariates(data):
+    """Seen with either value of each, but not with both."""
+    data = simulate_wcde(2_000, random_state=1).data
+    changed = data.assign(M2=np.where((data["C"] == 1) & (data["W"] == 1), 0, data["M2"]))
+    with pytest.raises(PositivityError, match=r"M2=1 never occurs among the \d+ rows with A = 1 and C = 1, W = 1"):
+        WCDE(**ROLES).fit(changed)
+
+
+def test_covariate_value_never_seen_in_an_arm(data):
+    """No row of the arm has it, so no mediator value is seen there either."""
+    changed = data[(data["A"] == 0) | (data["C"] == 0)]
+    with pytest.raises(PositivityError, match="never occurs among the 0 rows with A = 1 and C = 1"):
+        WCDE(**ROLES).fit(changed)
+
+
+def test_the_remedy_is_one_that_exists(data):
+    """Effects among the treated are another estimator's."""
+    separated = data.assign(A=(data["C"] * 2 + data["W"] > 1) * 1)
+    separated.loc[::97, "A"] = 1 - separated.loc[::97, "A"]
+    with pytest.raises(PositivityError) as said:
+        WCDE(**ROLES, clip=0.2).fit(separated)
+    assert "among the treated" not in str(said.value)
+
+
 def test_a_fixed_law_needs_only_its_own_values(data):
     changed = data.assign(M2=np.where(data["C"] == 1, 0, data["M2"]))
     WCDE(**ROLES, mediator_law={"M1": 1, "M2": 0}).fit(changed)
@@ -156,7 +181,7 @@ def by_graph(data, edges, **options):
 
 
 def test_graph_and_lists_exclude_each_other(data):
-    with pytest.raises(InputError, match="Give either `dag` or `mediators`"):
+    with pytest.raises(InputError, match="Give either `dag`, or `mediators`"):
         by_graph(data, EDGES, mediators=["M1"])
 
 
@@ -182,8 +207,25 @@ def test_cycles_are_shown(data):
         by_graph(data, [*EDGES, ("Y", "C")])
 
 
+def test_two_way_arrows_must_name_their_cause(data):
+    with pytest.raises(InputError, match="U -> A; U -> B"):
+        by_graph(data, [*EDGES, ("M1", "C"), ("C", "M1")])
+    with pytest.raises(InputError, match="<->"):
+        parse_dag("A -> M1 -> Y; M1 <-> Y")
+
+
+def test_undirected_graphs_are_refused(data):
+    with pytest.raises(InputError, match="edges have no direction"):
+        WCDE(outcome="Y", treatment="A", dag=nx.Graph(EDGES), learners="linear").fit(data)
+
+
+def test_graph_and_intermediate_exclude_each_other(data):
+    with pytest.raises(InputError, match="Give either `dag`"):
+        by_graph(data, EDGES, intermediate=["M2"])
+
+
 def test_outcome_that_treatment_does_not_reach(data):
-    with pytest.raises(InputError, match="A"):
+    with pytest.raises(InputError, match=r"must be an ancestor of `outcome`.*exactly zero"):
         by_graph(data, [("C", "A"), ("C", "Y")])
 
 

@@ -246,8 +246,8 @@ def test_a_category_that_the_treatment_affects():
         ({"weights_by": "riesz"}, "not available where confounders are affected"),
         ({"mediators": []}, "there are no `mediators`"),
         ({"intermediate": "L"}, "`intermediate` must be a list"),
-        ({"adjust": ["C", "L"]}, "given twice"),
-        ({"intermediate": ["K"]}, "names the column 'K'"),
+        ({"adjust": ["C", "L"]}, "given twice, as `intermediate` and as `adjust`"),
+        ({"intermediate": ["K"]}, "`intermediate` names the column 'K'"),
     ],
 )
 def test_unusable_sequential_questions(change, message):
