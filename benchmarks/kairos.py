@@ -121,9 +121,9 @@ ROUTES = ("naive", "sklearn", "causalif", "causalif, labels")
 
 def speed(n: int = N, m: int = M, routes: tuple[str, ...] = ROUTES) -> None:
     """Print time, memory, error and the share of the matrix-product rate."""
-    print(f"\nOne fit, N={n:,}, d={D}, M={m:,}, one thread, CPU seconds (best of three), float32")
+    print(f"\nOne fit, N={n:,}, d={D}, M={m:,}, one thread, CPU seconds (best of two), float32")
     found: dict[str, list[dict[str, float]]] = {route: [] for route in routes}
-    for _ in range(3 if n <= N else 1):
+    for _ in range(2 if n <= N else 1):
         for route in routes:
             found[route].append(child("--route", route, "--rows", str(n), "--reference", str(m)))
     best = {route: min(runs, key=lambda run: run["seconds"]) for route, runs in found.items()}
@@ -220,8 +220,8 @@ def shapley(peer: str | None) -> None:
     other = published(x, y, r, yr, 10)
     theirs = time.process_time() - start
     print(
-          f"  causalif {mine:.2f} s; as published {theirs:.2f} s ({theirs / mine:.1f}x); "
-          f"largest difference {np.abs(values - other).max():.0e}, values up to {np.abs(values).max():.0e}"
+        f"  causalif {mine:.2f} s; as published {theirs:.2f} s ({theirs / mine:.1f}x); "
+        f"largest difference {np.abs(values - other).max():.0e}, values up to {np.abs(values).max():.0e}"
     )
     if peer is not None:
         import tempfile
@@ -347,8 +347,9 @@ def weighting(seeds: int = 3) -> None:
                     gap, rho = state.sums.reference_gap, state.reference_residuals
                     u = (state.sums.gap_apart - gap.mean()) / gap.std()
                     v = (state.residuals - rho.mean()) / rho.std()
+                    tails = -norm.logsf(u) - norm.logsf(v)
                     ways = {"feature": u, "label": v, "1:1": u + v, "1:2": u + 2 * v, "1:3": u + 3 * v,
-                            "larger": np.maximum(u, v), "tail probabilities": -norm.logsf(u) - norm.logsf(v)}  # fmt: skip
+                            "larger": np.maximum(u, v), "tail probabilities": tails}  # fmt: skip
                     for way, strange in ways.items():
                         cell = table.setdefault((f"{factor:g}", way), {})
                         cell.setdefault(defect, []).append(detection(-strange, bad).auroc)

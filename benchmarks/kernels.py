@@ -137,8 +137,8 @@ def table(n: int, d: int, rounds: int) -> None:
         ours, memory = seconds[name] / seconds["causalif"], extra_memory(name, n, d, m)
         fraction, error = work / seconds[name] / rate, largest_error(X, R, sigma, way(X, R, sigma))
         print(
-            f"  {name:<20}{seconds[name]:9.3f} s {ours:7.1f}x   extra memory {memory:7.0f} MB   {fraction:6.1%} of sgemm"
-            f"   largest error {error:.0e}"
+            f"  {name:<20}{seconds[name]:9.3f} s {ours:7.1f}x   extra memory {memory:5.0f} MB   "
+            f"{fraction:6.1%} of sgemm   largest error {error:.0e}"
         )
 
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from causalif import datasets, errors, graphs, testing
     from causalif.discovery import FlowSEM, LinearSEM, SplineSEM
     from causalif.estimators.ate import ATE
+    from causalif.estimators.compare_sets import compare_sets
     from causalif.estimators.invalid_iv import InvalidIVATE
     from causalif.estimators.mediation import Mediation, PathEffect
     from causalif.estimators.sigma import SIGMA
@@ -37,6 +38,7 @@ _HOME = {
     "WCDE": "causalif.estimators.wcde",
     "adjustment_sets": "causalif.graphs",
     "compare": "causalif.results.compare",
+    "compare_sets": "causalif.estimators.compare_sets",
     "concat": "causalif.results.estimate",
     "load": "causalif.results.archive",
     "parse_dag": "causalif.graphs",
@@ -60,6 +62,7 @@ __all__ = [
     "__version__",
     "adjustment_sets",
     "compare",
+    "compare_sets",
     "concat",
     "datasets",
     "errors",

@@ -190,7 +190,7 @@ def _require_disjoint(roles: Sequence[tuple[str, str]]) -> None:
 
 def _select(data: Any, roles: Sequence[tuple[str, str]]) -> pd.DataFrame:
     """Return the needed columns as a pandas frame, whatever eager frame came in."""
-    available = _column_names(data)
+    available = column_names(data)
     for role, name in roles:
         count = available.count(name)
         if count == 0:
@@ -206,7 +206,8 @@ def _select(data: Any, roles: Sequence[tuple[str, str]]) -> pd.DataFrame:
     return pd.DataFrame({name: _native_column(native[name]) for name in needed})
 
 
-def _column_names(data: Any) -> list[Any]:
+def column_names(data: Any) -> list[Any]:
+    """Return the names of the columns of a pandas, polars or other eager frame."""
     if isinstance(data, pd.DataFrame):
         return list(data.columns)
     try:

@@ -19,7 +19,6 @@ import networkx as nx
 import numpy as np
 
 import causalif as ci
-from causalif.estimators.compare_sets import compare_sets
 
 # %% [markdown]
 # ## A graph and a question
@@ -155,7 +154,7 @@ assert "Find the direction of A -- C" in undecided
 
 # %%
 simulated = ci.datasets.simulate_wcde(20_000, random_state=1)
-compared = compare_sets(dag, simulated.data, "A", "Y", learners="linear")
+compared = ci.compare_sets(dag, simulated.data, "A", "Y", learners="linear")
 print(compared)
 print("truth:", round(simulated.truth["ATE"], 4))
 
@@ -194,7 +193,7 @@ assert missed.sum() == 3
 # %%
 rng = np.random.default_rng(2)
 wrong = simulated.data.assign(Y=simulated.data["Y"] + 0.15 * simulated.data["V"] + rng.normal(0, 0.1, 20_000))
-doubted = compare_sets(dag, wrong, "A", "Y", learners="linear")
+doubted = ci.compare_sets(dag, wrong, "A", "Y", learners="linear")
 print(doubted.agreement)
 print(doubted.to_frame()[["set", "estimate", "std_error", "difference", "difference_std_error"]].round(4))
 assert compared.agreement.p_value > 0.05
@@ -207,7 +206,7 @@ assert doubted.agreement.p_value < 1e-6
 # %%
 mended = nx.DiGraph(dag)
 mended.add_edge("V", "Y")
-again = compare_sets(mended, wrong, "A", "Y", learners="linear")
+again = ci.compare_sets(mended, wrong, "A", "Y", learners="linear")
 print(again.agreement)
 print(sorted(ci.adjustment_sets(mended, "A", "Y").minimal))
 assert again.agreement.p_value > 0.05

@@ -135,7 +135,7 @@ assert table.loc["KNN-Shapley", "backdoor"] < table.loc["values", "backdoor"]
 # How to read it:
 #
 # - the values are never the worst and no defect escapes them; that is their point, since one seldom knows the defect;
-# - for pure noise the plain distance to the reference does as well as anything, at a fraction of the thought;
+# - for pure noise the plain distance to the reference does a little better than the values;
 # - for wrong labels every score that looks at labels does well;
 # - rows planted in one place fool scores that ask the neighbours, because by now the neighbours are planted too.
 
@@ -150,7 +150,7 @@ for ax, (defect, by_score) in zip(axes, curves.items(), strict=True):
 # ## Where the planted rows are
 #
 # The witness is the smoothed density of the reference minus that of the training rows. Where it is negative, training
-# rows are too many. In the plane of the reference's first two components the backdoor is a red heap.
+# rows are too many. In the plane of the reference's first two components the backdoor is the red cloud.
 
 # %%
 value.plot("witness")
@@ -169,7 +169,8 @@ assert np.mean(planted < 0) > 0.99
 # %%
 listed = value.suggest_removal(fdr=0.1)
 sound = float(np.mean(~bad[listed]))
-print(f"{len(listed)} rows listed, {bad[listed].sum()} of the {bad.sum()} planted ones among them; {sound:.0%} are sound")
+print(f"{len(listed)} rows listed, {bad[listed].sum()} of the {bad.sum()} planted ones among them")
+print(f"{sound:.0%} of the list are sound")
 assert bad[listed].sum() > 0.9 * bad.sum()
 assert sound < 0.25
 
@@ -222,7 +223,8 @@ assert np.allclose(undone.values, stream[3].values, atol=1e-10)
 # %% [markdown]
 # ## Before acting on a ranking
 #
-# Low values can have an innocent reason: a group that the reference does not have, here the eights. Ask before removing anything.
+# Low values can have an innocent reason: a group that the reference does not have, here the eights. Ask before
+# removing anything.
 
 # %%
 no_eights = clean[digit[clean] != 8]

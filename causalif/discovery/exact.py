@@ -10,8 +10,6 @@ it and none outside the earlier ones. With U the nodes placed so far and R the l
 and f(∅, ∅) sums the weights of all DAGs. β is itself a sum of positive terms,
 :math:`\beta_v(U, R) = A_{v, r}(U) + \beta_v(U \setminus r, R \setminus r)` for any r in R, with
 :math:`A_{v, r}(W) = \sum_{P \subseteq W, r \in P} w_v(P)`; so nothing is ever subtracted and nothing underflows.
-
-A pair (U, R) is coded in ternary digits, one per node: 0 outside U, 1 in U but not in R, 2 in R.
 """
 
 from __future__ import annotations
@@ -28,8 +26,19 @@ import pandas as pd
 from causalif._errors import InputError
 from causalif._validate import Array
 from causalif.discovery.families import Draws, Families, Masks, adjacency_of
-
-Ints = npt.NDArray[np.int64]
+from causalif.discovery.subset_sums import (
+    Ints,
+    by_size,
+    layer_sums,
+    layer_sums_transposed,
+    log_add_at,
+    log_sum,
+    others,
+    squeezed,
+    subsets,
+    ternary_codes,
+    without,
+)
 
 MOST_BYTES = 3 * 2**30
 MOST_STEPS = 2.5e9
@@ -191,7 +200,7 @@ class _Block:
             part = np.zeros(len(sets), dtype=np.int64)
             for bit, other in enumerate(nodes):
                 part |= ((sets >> np.int64(other)) & 1) << np.int64(bit)
-            _log_add_at(weights[v], part, families.log_weights[node])
+            log_add_at(weights[v], part, families.log_weights[node])
             inside.append(part)
         return cls(tuple(nodes), weights, tuple(inside))
 
@@ -203,71 +212,6 @@ class _Block:
     def tables(self) -> _Tables:
         """Run the recursion."""
         return _Tables.of(self)
-
-
-def _log_add_at(target: Array, at: Ints, values: Array) -> None:
-    """Add values, given as logarithms, to cells of ``target``."""
-    top = np.full(len(target), -np.inf)
-    np.maximum.at(top, at, values)
-    floor = np.where(np.isfinite(top), top, 0.0)
-    total = np.bincount(at, weights=np.exp(values - floor[at]), minlength=len(target))
-    with np.errstate(divide="ignore"):
-        target[:] = np.logaddexp(target, np.log(total) + floor)
-
-
-def _log_sum(values: Array) -> Array:
-    """Sum over the first axis, of logarithms; minus infinity where there is nothing."""
-    top = values.max(axis=0)
-    floor = np.where(np.isfinite(top), top, 0.0)
-    with np.errstate(divide="ignore"):
-        return np.asarray(np.log(np.exp(values - floor).sum(axis=0)) + floor)
-
-
-def _zeta(values: Array, size: int) -> Array:
-    """Sum over subsets, of logarithms."""
-    values = values.copy()
-    for bit in range(size):
-        cube = values.reshape(-1, 2, 2**bit)
-        cube[:, 1] = np.logaddexp(cube[:, 1], cube[:, 0])
-    return values
-
-
-def _zeta_transposed(values: Array, size: int) -> Array:
-    """Sum over supersets, of logarithms."""
-    values = values.copy()
-    for bit in range(size):
-        cube = values.reshape(-1, 2, 2**bit)
-        cube[:, 0] = np.logaddexp(cube[:, 0], cube[:, 1])
-    return values
-
-
-def _ternary(size: int) -> Ints:
-    """Code of every subset of ``size`` nodes when its members carry the digit 1."""
-    code = np.zeros(1, dtype=np.int64)
-    for bit in range(size):
-        code = np.concatenate([code, code + 3**bit])
-    return code
-
-
-def _ground(size: int) -> Ints:
-    """Subset U of every ternary code of (U, R)."""
-    ground = np.zeros(1, dtype=np.int64)
-    for bit in range(size):
-        ground = np.concatenate([ground, ground | 1 << bit, ground | 1 << bit])
-    return ground
-
-
-def _squeezed(masks: Ints, v: int) -> Ints:
-    """Subsets with bit v taken out, the higher bits moved down."""
-    low = (1 << v) - 1
-    return (masks & low) | ((masks >> 1) & ~np.int64(low))
-
-
-def _holding(weights: Array, size: int, r: int) -> Array:
-    """A_r(W): sums over the subsets of W that contain r."""
-    cube = weights.reshape(-1, 2, 2**r).copy()
-    cube[:, 0] = -np.inf
-    return _zeta(cube.reshape(-1), size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -283,10 +227,10 @@ class _Tables:
     def of(cls, block: _Block) -> _Tables:
         """Fill β, then f from the full set down to the empty one."""
         b = block.size
-        beta = np.stack([_beta(_without(block.weights[v], v), b - 1) for v in range(b)])
-        ternary = _ternary(b)
+        beta = np.stack([layer_sums(without(block.weights[v], v), b - 1) for v in range(b)])
+        ternary = ternary_codes(b)
         tables = cls(block, beta, np.full(3**b, -np.inf), ternary)
-        for u in _by_size(b):
+        for u in by_size(b):
             tables._fill(u)
         return tables
 
@@ -298,16 +242,19 @@ class _Tables:
     def layers(self, u: int) -> tuple[Ints, Ints, Ints]:
         """Last layers R of U and next layers R' outside U, as subsets, and the codes of the states (U, R)."""
         full = 2**self.block.size - 1
-        last = _subsets(u)[1:] if u else np.zeros(1, dtype=np.int64)
-        ahead = _subsets(full ^ u)[1:]
+        last = subsets(u)[1:] if u else np.zeros(1, dtype=np.int64)
+        ahead = subsets(full ^ u)[1:]
         return last, ahead, self.ternary[u] + self.ternary[last]
 
     def beta_at(self, v: int, u: int, last: Ints) -> Array:
         """β_v(U, R) for all last layers R of U."""
         if not u:
             return np.array([self.block.weights[v, 0]])
-        squeezed = self.ternary[_squeezed(np.array([u]), v)] + self.ternary[_squeezed(last, v)]
-        return np.asarray(self.beta[v, squeezed])
+        return np.asarray(self.beta[v, self._codes(v, u, last)])
+
+    def _codes(self, v: int, u: int, last: Ints) -> Ints:
+        """Codes of (U, R) among the nodes other than v, which is not in U."""
+        return np.asarray(self.ternary[squeezed(np.array([u]), v)] + self.ternary[squeezed(last, v)])
 
     def steps(self, u: int, last: Ints) -> Array:
         """Log weights of going from (U, R) to the state after R' is added, shape (number of R', number of R)."""
@@ -316,7 +263,7 @@ class _Tables:
         out = np.zeros((2 ** len(members), len(last)))
         for k, v in enumerate(members):
             out[2**k : 2 ** (k + 1)] = out[: 2**k] + self.beta_at(v, u, last)
-        ahead = _subsets(full ^ u)[1:]
+        ahead = subsets(full ^ u)[1:]
         out = out[1:]
         out += self.future[self.ternary[u | ahead] + self.ternary[ahead]][:, None]
         return out
@@ -329,7 +276,7 @@ class _Tables:
         width = max(1, _CELLS // len(ahead))
         for start in range(0, len(last), width):
             part = slice(start, start + width)
-            self.future[codes[part]] = _log_sum(self.steps(u, last[part]))
+            self.future[codes[part]] = log_sum(self.steps(u, last[part]))
 
     def family_log_mass(self) -> list[Array]:
         """Log posterior probability, for each node, that its parents within the block are S: shape (2^b,) each.
@@ -342,15 +289,14 @@ class _Tables:
         past[0] = 0.0
         use = np.full_like(self.beta, -np.inf)
         empty = np.full(b, -np.inf)
-        for u in reversed(list(_by_size(b))):
+        for u in reversed(list(by_size(b))):
             if u != 2**b - 1:
                 self._pass_on(u, past, use, empty)
         z = self.log_evidence
         masses = []
         for v in range(b):
             mass = np.full(2**b, -np.inf)
-            others = _others(b, v)
-            mass[others] = _beta_transposed(use[v], b - 1)
+            mass[others(b, v)] = layer_sums_transposed(use[v], b - 1)
             mass[0] = np.logaddexp(mass[0], empty[v])
             masses.append(mass + self.block.weights[v] - z)
         return masses
@@ -364,11 +310,11 @@ class _Tables:
             part = slice(start, start + width)
             flow = self.steps(u, last[part]) + past[codes[part]]
             # past of a target comes from this U alone, but from every R of it
-            reached = _log_sum(np.ascontiguousarray((flow - self._ahead(targets)).T))
+            reached = log_sum(np.ascontiguousarray((flow - self._ahead(targets)).T))
             past[targets] = np.logaddexp(past[targets], reached)
             for v in range(self.block.size):
                 if not u >> v & 1:
-                    chosen = _log_sum(flow[(ahead >> v) & 1 == 1])
+                    chosen = log_sum(flow[(ahead >> v) & 1 == 1])
                     self._note(u, v, last[part], chosen, use, empty)
 
     def _ahead(self, targets: Ints) -> Array:
@@ -379,71 +325,9 @@ class _Tables:
         beta = self.beta_at(v, u, last)
         share = np.where(np.isfinite(beta), chosen - np.where(np.isfinite(beta), beta, 0.0), -np.inf)
         if u:
-            codes = self.ternary[_squeezed(np.array([u]), v)] + self.ternary[_squeezed(last, v)]
-            use[v, codes] = share
+            use[v, self._codes(v, u, last)] = share
         else:
             empty[v] = share[0]
-
-
-def _by_size(b: int) -> list[int]:
-    """All subsets, larger ones first."""
-    return sorted(range(2**b), key=lambda u: -u.bit_count())
-
-
-def _subsets(mask: int) -> Ints:
-    """All subsets of a set, ascending."""
-    out = np.zeros(1, dtype=np.int64)
-    for bit in range(mask.bit_length()):
-        if mask >> bit & 1:
-            out = np.concatenate([out, out | 1 << bit])
-    return out
-
-
-def _others(b: int, v: int) -> Ints:
-    """All subsets of the block without v, in the order of their squeezed numbers."""
-    return _subsets((2**b - 1) ^ (1 << v))
-
-
-def _without(weights: Array, v: int) -> Array:
-    """Weights of the sets that do not hold v, over subsets of the other nodes."""
-    b = int(np.log2(len(weights)))
-    return weights[_others(b, v)]
-
-
-def _beta(weights: Array, m: int) -> Array:
-    """β over all ternary codes of (U, R) among m nodes: minus infinity where R is empty.
-
-    Bit by bit from the highest: once bit r may lie in R, β(U, R) with lowest member r of R is A_r(U) plus
-    β without r in U and R.
-    """
-    out = np.full(2**m, -np.inf)
-    for r in reversed(range(m)):
-        # axes: higher bits in ternary, bit r, lower bits in binary
-        pair = out.reshape(3 ** (m - 1 - r), 2, 2**r)
-        holding = _holding(weights, m, r).reshape(2 ** (m - 1 - r), 2, 2**r)[_ground(m - 1 - r), 1]
-        out = np.concatenate([pair, np.logaddexp(holding, pair[:, 0])[:, None]], axis=1).reshape(-1)
-    return out
-
-
-def _beta_transposed(use: Array, m: int) -> Array:
-    """Send what each β(U, R) was used for back to the weights of the parent sets, by the transposed recursion."""
-    total = np.full(2**m, -np.inf)
-    for r in range(m):
-        cube = use.reshape(3 ** (m - 1 - r), 3, 2**r)
-        holding = np.full((2 ** (m - 1 - r), 2, 2**r), -np.inf)
-        _gather(holding[:, 1], _ground(m - 1 - r), cube[:, 2])
-        spread = _zeta_transposed(holding.reshape(-1), m).reshape(-1, 2, 2**r)
-        spread[:, 0] = -np.inf
-        total = np.logaddexp(total, spread.reshape(-1))
-        use = np.stack([np.logaddexp(cube[:, 0], cube[:, 2]), cube[:, 1]], axis=1).reshape(-1)
-    return total
-
-
-def _gather(target: Array, at: Ints, rows: Array) -> None:
-    """Add rows, given as logarithms, to the rows of ``target`` that ``at`` names."""
-    for row in range(len(target)):
-        chosen = rows[at == row]
-        target[row] = _log_sum(chosen)
 
 
 def _add_edges(edges: Array, families: Families, block: _Block, masses: list[Array]) -> None:
@@ -481,7 +365,7 @@ class _Sampler:
         waiting: dict[tuple[int, int], npt.NDArray[np.intp]],
         rng: np.random.Generator,
     ) -> None:
-        ahead = _subsets((2**self.block.size - 1) ^ u)[1:]
+        ahead = subsets((2**self.block.size - 1) ^ u)[1:]
         if not len(ahead):
             return
         chosen = ahead[_pick(self.tables.steps(u, np.array([last], dtype=np.int64))[:, 0], len(rows), rng)]

@@ -59,9 +59,7 @@ class Families:
     def __post_init__(self) -> None:
         if len(self.names) > MOST_NODES:
             raise InputError(f"Parent sets are written in 62 bits, so at most 62 nodes. Got {len(self.names)}.")
-        for name, sets, scores, priors in zip(
-            self.names, self.parents, self.log_scores, self.log_priors, strict=True
-        ):
+        for name, sets, scores, priors in zip(self.names, self.parents, self.log_scores, self.log_priors, strict=True):
             if not len(sets) == len(scores) == len(priors) or len(sets) == 0:
                 raise InputError(
                     f"Node {name!r} must have at least one allowed parent set, with one score and one prior each. Got "

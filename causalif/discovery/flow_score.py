@@ -36,13 +36,13 @@ class Training:
     """How the networks are trained; see `FlowSEM` for what each means."""
 
     mechanism: Mechanism = "anm"
-    folds: int = 3
-    networks: int = 1
-    steps: int = 1500
+    folds: int = 5
+    networks: int = 3
+    steps: int = 400
     batch: int = 256
-    hidden: int = 48
+    hidden: int = 32
     learning_rate: float = 0.01
-    weight_decay: float = 0.01
+    weight_decay: float = 0.1
 
 
 @dataclass(frozen=True, eq=False)

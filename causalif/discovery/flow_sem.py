@@ -44,19 +44,19 @@ class FlowSEM(SEM):
         How parents act on a continuous node: they shift it; they shift and scale it, which identifies directions far
         more weakly; or they change its whole law, in which case only the Markov equivalence class is identified (a
         warning says so). With "anm" scale and noise law still differ between parent sets.
-    folds : int, default 3
+    folds : int, default 5
         Folds of the held-out log-likelihood, 2 to 5.
-    networks : int, default 1
+    networks : int, default 3
         Networks per node and fold, from different starts; their densities are averaged.
-    steps : int, default 1500
-        Training steps, at least 100.
+    steps : int, default 400
+        Training steps, at least 100. Many more fit noise, which makes bags disagree.
     batch : int, default 256
         Rows per step.
-    hidden : int, default 48
+    hidden : int, default 32
         Width of the three hidden layers.
     learning_rate : float, default 0.01
         Largest rate of the one-cycle schedule of AdamW.
-    weight_decay : float, default 0.01
+    weight_decay : float, default 0.1
         Of AdamW.
 
     Raises
@@ -72,8 +72,8 @@ class FlowSEM(SEM):
 
     Bags show how the scores vary with the rows that are scored, not how training would vary.
 
-    Cost: 10 ms of one processor per step for 5 nodes and 3 folds, growing with nodes × folds; then one pass over all
-    rows for every parent set. Results repeat exactly for the same ``random_state`` and number of threads.
+    Cost: about 40 ms of one processor per step for 5 nodes, growing with nodes × folds × networks; then one pass over
+    all rows for every parent set. Results repeat exactly for the same ``random_state`` and number of threads.
 
     References
     ----------
@@ -87,13 +87,13 @@ class FlowSEM(SEM):
     """
 
     mechanism: Mechanism = "anm"
-    folds: int = 3
-    networks: int = 1
-    steps: int = 1500
+    folds: int = 5
+    networks: int = 3
+    steps: int = 400
     batch: int = 256
-    hidden: int = 48
+    hidden: int = 32
     learning_rate: float = 0.01
-    weight_decay: float = 0.01
+    weight_decay: float = 0.1
 
     def _check(self) -> None:
         super()._check()

@@ -129,9 +129,7 @@ class _Run:
     deadline: float
 
 
-def _chains(
-    families: Families, rngs: list[np.random.Generator], run: _Run, progress: bool
-) -> tuple[Masks, bool]:
+def _chains(families: Families, rngs: list[np.random.Generator], run: _Run, progress: bool) -> tuple[Masks, bool]:
     """Run all chains side by side, so that an early end leaves each with as many draws; shape (chains, kept, p)."""
     states = [_start(families, rng) for rng in rngs]
     kept: list[list[Masks]] = []
@@ -160,9 +158,7 @@ class _Late(Exception):  # noqa: N818
     """The deadline has passed."""
 
 
-def _sweep_all(
-    states: list[list[int]], rngs: list[np.random.Generator], scores: LayerScores, deadline: float
-) -> None:
+def _sweep_all(states: list[list[int]], rngs: list[np.random.Generator], scores: LayerScores, deadline: float) -> None:
     if time.monotonic() > deadline:
         raise _Late
     for k, rng in enumerate(rngs):

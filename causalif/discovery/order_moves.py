@@ -48,9 +48,7 @@ def reorder(layers: list[int], scores: LayerScores, rng: np.random.Generator) ->
     return layers_of(parents)
 
 
-def _redraw(
-    parents: Masks, order: list[int], moved: list[int], scores: LayerScores, rng: np.random.Generator
-) -> Masks:
+def _redraw(parents: Masks, order: list[int], moved: list[int], scores: LayerScores, rng: np.random.Generator) -> Masks:
     """Draw new parents for the nodes whose predecessors changed; the others keep theirs."""
     drawn, old, new = parents.copy(), 0, 0
     for v, w in zip(order, moved, strict=True):

@@ -106,10 +106,12 @@ def _warn_straight(columns: Columns, sets: tuple[Masks, ...], scorer: SplineScor
     lines = table.loc[open_nodes]
     if not (lines["best_parents"] != "").any() or (lines["nonlinearity"] > 0).any():
         return
-    normal = not (lines["normality_pvalue"] < 0.01 / max(len(lines), 1)).any()
-    noise = " and the noise looks normal" if normal else ""
+    tested = lines["normality_pvalue"].dropna()
+    noise = " and the noise looks normal" if len(tested) and (tested >= 0.01 / len(tested)).all() else ""
+    linear = "" if "categorical" in columns.kinds else "Use LinearSEM, which leaves them open, or "
+    advice = linear + ("give" if linear else "Give") + " `tiers`."
     tell(
         f"No relation among {open_nodes} shows a bend{noise}: their directions are not identified, and what this model "
-        'says of them is chance. Use LinearSEM, which leaves them open, or give `tiers`. See diagnostics["equations"].',
+        f'says of them is chance. {advice} See diagnostics["equations"].',
         IdentificationWarning,
     )

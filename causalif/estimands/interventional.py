@@ -82,7 +82,11 @@ class InterventionalMean:
     label : str
         Name of the term.
     clip : float
-        π is kept within [clip, 1 − clip], t and ι below 1 / clip.
+        π is kept within [clip, 1 − clip].
+    most : float
+        t ι, and each of its factors, is kept below this. The weights multiply errors of the regressions only, so that
+        a bound costs a product of errors, while true weights can have infinite variance: two normal mediators whose
+        correlation given X is above one half.
     values : tuple of (str, tuple of float)
         The values of discrete mediators; sums are exact if all of them are.
     report : bool
@@ -104,6 +108,7 @@ class InterventionalMean:
     count: int = 2
     label: str = "E[Y(path)]"
     clip: float = 0.01
+    most: float = 10.0
     values: Values = ()
     report: bool = False
 
@@ -143,7 +148,7 @@ class InterventionalMean:
         if j == 0 and (self._first_ratio is None or not self.before):
             return () if self._first_ratio is None else (self._first_ratio,)
         source = self._tilt_source(j)
-        return () if source is None else (Tilt(self._tilt_name(j), 1.0 / self.clip),)
+        return () if source is None else (Tilt(self._tilt_name(j), self.most),)
 
     def _tilt_source(self, j: int) -> PseudoOutcome | None:
         """Return what t_(j+1) is the regression of, None where it is 1."""
@@ -236,7 +241,8 @@ class InterventionalMean:
                 phi = phi + inverse_b * (self._others_fixed(j, rows, eta) - m0)
             after = rows[self.outcome] if j == self._k - 1 else self._finished(self._as_they_are(rows), j + 1, eta)
             here = self._finished(self._as_they_are(rows), j, eta, others_known=True)
-            phi = phi + inverse_b * Product(self._weights(j))(rows, eta) * (after - here)
+            weight = np.minimum(Product(self._weights(j))(rows, eta), self.most)
+            phi = phi + inverse_b * weight * (after - here)
         return phi
 
     def _as_they_are(self, rows: Table) -> Paths:
@@ -279,8 +285,13 @@ class InterventionalMean:
         """Return the weight of Y, where it is to be kept."""
         if not self.report:
             return {}
-        weight = self._arms.inverse(self.reference, self.adjust, rows, eta)
-        return {f"weight of {self.label}": weight * Product(self._weights(self._k - 1))(rows, eta)}
+        inverse = self._arms.inverse(self.reference, self.adjust, rows, eta)
+        raw = Product(self._weights(self._k - 1))(rows, eta)
+        capped = (raw > self.most) & (inverse > 0)
+        return {
+            f"weight of {self.label}": inverse * np.minimum(raw, self.most),
+            f"capped weight of {self.label}": capped.astype(np.float64),
+        }
 
     def plug_in(self, law: FiniteLaw) -> Array:
         """Return θ by drawing forwards on the support."""

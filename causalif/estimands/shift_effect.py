@@ -233,7 +233,7 @@ class Reached:
 
     def __call__(self, rows: Table, eta: Nuisances) -> Array:
         """Return the weights."""
-        return self.shift.reached(rows[self.treatment]) * 1.0
+        return self.shift.reached(rows[self.treatment]).astype(np.float64)
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-import narwhals.stable.v1 as nw
 import networkx as nx
 import numpy as np
-import pandas as pd
 
 from causalif._errors import IdentificationWarning, InputError, PositivityError, PositivityWarning, tell
 from causalif._validate import whole_number
@@ -24,6 +22,7 @@ from causalif.estimators.wcde.columns import read_columns
 from causalif.graphs import PDAG, AdjustmentSets, adjustment_sets
 from causalif.graphs.dag import Node
 from causalif.results.estimate import Estimate
+from causalif.table import column_names
 
 Given = Mapping[str, Iterable[str]] | Iterable[Iterable[str]]
 NodeSet = frozenset[Node]
@@ -118,10 +117,9 @@ def compare_sets(
     Examples
     --------
     >>> import causalif as ci
-    >>> from causalif.estimators.compare_sets import compare_sets
     >>> table = ci.datasets.simulate_wcde(4000, random_state=3).data
     >>> dag = ci.parse_dag("{V C} -> A; {C A M1} -> M2; A -> M1; {C W M1 M2 A} -> Y")
-    >>> found = compare_sets(dag, table, "A", "Y", learners="linear")
+    >>> found = ci.compare_sets(dag, table, "A", "Y", learners="linear")
     >>> for name, members in found.sets.items():
     ...     print(name, sorted(members))
     optimal ['C', 'W']
@@ -151,7 +149,7 @@ def _search(
     dag: Any, data: Any, treatment: str, outcome: str, effect: Literal["total", "wcde"], costs: Any
 ) -> AdjustmentSets:
     """Search among the columns of the data."""
-    columns = _column_names(data)
+    columns = column_names(data)
     if not isinstance(dag, (nx.DiGraph, PDAG)):
         raise InputError(
             f"`dag` must be a networkx.DiGraph or a PDAG; text is read by causalif.parse_dag. Got {type(dag).__name__}."
@@ -233,7 +231,7 @@ def _given(search: AdjustmentSets, sets: Given) -> Chosen:
 def _columns(search: AdjustmentSets, nodes: NodeSet, data: Any) -> tuple[list[str], list[str]]:
     """Mediators and covariates of a set, in the order of the columns."""
     held, others = search.split(nodes)
-    columns = _column_names(data)
+    columns = column_names(data)
     return [name for name in columns if name in held], [name for name in columns if name in others]
 
 
@@ -316,12 +314,3 @@ def _distinct(
             smallest = np.linalg.eigvalsh(correlation[np.ix_([*kept, j], [*kept, j])])[0]
             kept += [j] if smallest > DISTINCT else []
     return kept
-
-
-def _column_names(data: Any) -> list[Any]:
-    if isinstance(data, pd.DataFrame):
-        return list(data.columns)
-    try:
-        return list(nw.from_native(data, eager_only=True).columns)
-    except TypeError as error:
-        raise InputError(f"`data` must be a pandas or polars DataFrame. Got {type(data).__name__} instead.") from error

@@ -46,7 +46,8 @@ class KAIROS:
     label_model : {"cme", "classifier", "joint"}, scikit-learn estimator, or None
         How the label of a row is judged. "cme" (default): kernel ridge regression of one-hot classes, or of the
         standardised number, on the reference. "classifier": logistic or ridge regression, as published. "joint": no
-        label component; a product kernel of features and label. None ignores labels.
+        label component; a product kernel of features and label. None ignores labels. An estimator is cloned, and
+        ``random_state`` parameters that are unset become 0.
     label_type : {"auto", "classes", "numbers"}
         "auto" (default) reads text, bools and up to 30 different whole numbers as classes; the result's `settings` say
         what was read.

@@ -20,13 +20,18 @@ from causalif.graphs.paths import (
     proper_backdoor_graph,
 )
 from causalif.graphs.pdag import PDAG
+from causalif.graphs.posterior import DAGPosterior, Stability
 from causalif.graphs.separation import Separation, d_separated
+from causalif.graphs.sequential import SequentialSets, sequential_sets
 
 __all__ = [
     "PDAG",
     "AdjustmentSets",
+    "DAGPosterior",
     "Explanation",
     "Separation",
+    "SequentialSets",
+    "Stability",
     "Verdict",
     "adjustment_sets",
     "causal_nodes",
@@ -39,5 +44,6 @@ __all__ = [
     "mediators",
     "parse_dag",
     "proper_backdoor_graph",
+    "sequential_sets",
     "to_dot",
 ]

@@ -155,9 +155,11 @@ class DAGPosterior:
         members = None
         if bags is not None:
             members = np.array([_within(place[inverse[bag]], weights[bag], len(order)) for bag in bags])
+        different = np.ascontiguousarray(adjacency[first[order]], dtype=np.int8)
+        different.flags.writeable = False
         return cls(
             names=tuple(names),
-            adjacency=np.ascontiguousarray(adjacency[first[order]], dtype=np.int8),
+            adjacency=different,
             weights=pd.Series(mass[order] / mass.sum(), name="weight"),
             effective_sample_size=effective_sample_size,
             bags=members,

@@ -82,9 +82,7 @@ def follow(adjacency: Flags, reach: Flags, a: int, y: int, cutoff: int, most: in
     return found, cutoff
 
 
-def _lengthen(
-    adjacency: Flags, reach: Flags, nodes: tuple[int, ...], held: Flags, y: int
-) -> tuple[Found, Found]:
+def _lengthen(adjacency: Flags, reach: Flags, nodes: tuple[int, ...], held: Flags, y: int) -> tuple[Found, Found]:
     """Return a path's completion by the edge to y, if any DAG has it, and its continuations towards y."""
     last = nodes[-1]
     ends: Found = []

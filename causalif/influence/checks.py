@@ -62,7 +62,8 @@ def _refuse_separation(model: LinearModel) -> None:
 def _converged(model: Smooth) -> Smooth:
     """Compare what is left of the way to the minimum with what a typical row moves."""
     step = -model.solve(model.gradient())
-    sizes = np.sqrt(np.maximum(_typical(model), 1e-300))
+    rounding = 1e-10 * float(np.abs(model.theta).max(initial=0.0))  # where the fit is perfect, no row moves anything
+    sizes = np.maximum(np.sqrt(np.maximum(_typical(model), 0.0)), max(rounding, 1e-300))
     left = np.abs(step) / sizes
     worst = int(left.argmax())
     if left[worst] <= STOPPED_EARLY:

@@ -20,7 +20,10 @@ Mask = npt.NDArray[np.bool_]
 STEPS = 100
 TIGHT = 1e-12
 FAR = 20.0  # log odds: probabilities within 2e-9 of 0 or 1
-SEPARATES = "Without these rows the outcomes are separated: a coefficient runs to infinity. Add a penalty or leave out fewer rows."
+SEPARATES = (
+    "Without these rows the outcomes are separated: a coefficient runs to infinity. Add a penalty or leave out fewer "
+    "rows."
+)
 
 
 class CaseModel(Protocol):
@@ -135,9 +138,16 @@ class LinearModel:
         return self.bend * quadratic_forms(self.X, self.lower)
 
     @cached_property
-    def shared(self) -> Array:
-        """Each row's part of the penalty's gradient, shape (p,)."""
-        return self.penalty * self.theta / len(self.y) if self.shared_penalty else np.zeros(len(self.theta))
+    def part(self) -> Array:
+        """Each row's part of the penalty, shape (n,): its share of the weights where the objective is an average."""
+        return self.weights / self.weights.sum() if self.shared_penalty else np.zeros(len(self.y))
+
+    @cached_property
+    def slope_without(self) -> Array:
+        """Slope to be rescaled: with the row goes its part s of Pθ, and (H − H_i)⁻¹ s Pθ has a part along x_i."""
+        if not self.shared_penalty:
+            return self.slope
+        return self.slope + self.part * self.bend * (self.X @ self.solve(self.penalty * self.theta))
 
     def solve(self, right: Array) -> Array:
         """Return H⁻¹ times the argument."""
@@ -157,20 +167,20 @@ class LinearModel:
         """Return the effect of leaving out each row on cᵀθ, by method."""
         a = self.solve(c)
         direction = self.X @ a
-        plain = self.slope * direction + float(self.shared @ a)
+        penalty = self.part * float((self.penalty * self.theta) @ a)
         share = direction * np.sqrt(np.abs(self.bend) / max(float(c @ a), 1e-300))
-        rescaled = rescale(plain, 1.0 - self.leverage, share)
-        found = {"if": plain, "rif": rescaled, "newton": rescaled, "exact": rescaled}
+        rescaled = rescale(self.slope_without * direction, 1.0 - self.leverage, share) + penalty
+        found = {"if": self.slope * direction + penalty, "rif": rescaled, "newton": rescaled, "exact": rescaled}
         return {method: found[method] for method in self.methods}
 
     def step(self, rows: Rows, method: str) -> Array:
         """Return the change of θ when all these rows are left out, shape (p,)."""
         X, r, v = self.X[rows], self.slope[rows], self.bend[rows]
-        extra = len(rows) * self.shared
+        extra = self.part[rows].sum() * self.penalty * self.theta
         if method == "if":
             return self.solve(X.T @ r + extra)
         if method == "rif":
-            return self._rescaled_step(X, r, v, self.leverage[rows]) + self.solve(extra)
+            return self._rescaled_step(X, self.slope_without[rows], v, self.leverage[rows]) + self.solve(extra)
         return newton_step(self.lower, X, v, X.T @ r + extra)
 
     def _rescaled_step(self, X: Array, r: Array, v: Array, h: Array) -> Array:
@@ -182,7 +192,7 @@ class LinearModel:
 
     def refitted(self, keep: Mask) -> LinearModel:
         """Return the model fitted to the kept rows only, by Newton's method from here."""
-        shrink = float(keep.mean()) if self.shared_penalty else 1.0
+        shrink = float(self.weights[keep].sum() / self.weights.sum()) if self.shared_penalty else 1.0
         rows = replace(
             self, X=self.X[keep], y=self.y[keep], weights=self.weights[keep], offset=self.offset[keep],
             index=self.index[keep], penalty=self.penalty * shrink,
@@ -206,6 +216,8 @@ class LinearModel:
                 if new <= value + 1e-12 * (1.0 + abs(value)):
                     break
             model, value = after, new
+            if np.all(np.abs(step) <= TIGHT * np.abs(model.theta)):
+                return model
             # step sizes are judged against the standard deviation that the curvature gives a coefficient
             if float(step @ (model.curvature @ step)) <= TIGHT**2 * len(model.y) or (
                 self.loss.quadratic and not halving

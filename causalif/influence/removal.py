@@ -169,13 +169,14 @@ def _why_not(subject: Subject, method: str) -> str:
 
 def read_rows(rows: Any, index: pd.Index) -> Mask:
     """Return which rows are meant, as a boolean array."""
-    given = rows.to_numpy() if isinstance(rows, (pd.Series, pd.Index)) else np.asarray(rows)
+    labels = rows if isinstance(rows, pd.Index) else pd.Index(rows if pd.api.types.is_list_like(rows) else [rows])
+    given = labels.to_numpy()
     if given.dtype == bool:
         if given.shape != (len(index),):
             raise InputError(f"`rows` as a boolean array must have shape ({len(index)},). Got {given.shape}.")
         gone = given
     else:
-        gone = _by_label(np.atleast_1d(given), index)
+        gone = _by_label(labels, index)
     if not gone.any():
         raise InputError("`rows` names no row; there is nothing to leave out.")
     if gone.all():
@@ -183,13 +184,12 @@ def read_rows(rows: Any, index: pd.Index) -> Mask:
     return np.asarray(gone)
 
 
-def _by_label(labels: npt.NDArray[Any], index: pd.Index) -> Mask:
+def _by_label(wanted: pd.Index, index: pd.Index) -> Mask:
     if not index.is_unique:
         raise InputError(
             "`rows` given by label needs a unique index, and the index of the data repeats labels. Pass a boolean "
             "array instead."
         )
-    wanted = pd.Index(labels)
     missing = wanted.difference(index)
     if len(missing):
         raise InputError(f"`rows` names {missing[0]!r}, which is not in the index of the data.")

@@ -26,7 +26,7 @@ from causalif.influence.targets import Point, TargetLike, as_target
 from causalif.influence.verify import Scan, Verifier
 
 WORK = 2e10  # multiplications that a scan of a model fitted in closed form may take
-FEWEST_REFITS, MOST_REFITS, ESTIMATE_REFITS = 25, 2000, 25
+FEWEST_REFITS, MOST_REFITS, DEAR_REFITS = 25, 2000, 8
 Fitted = EstimateSubject | ModelSubject
 
 
@@ -66,8 +66,9 @@ def most_influential(
     max_share : float, default 0.5
         Largest share of rows to consider, strictly between 0 and 1.
     max_refits : int, optional
-        How many refits one scan may take before it turns to bisection. By default 25 for causal estimates, which may be
-        dear to fit, and 25 to 2,000 for other models, by their size.
+        How many refits one scan may take before it turns to bisection, which then needs about as many as the size has
+        binary digits; there are two scans and a greedy search. By default 25 for causal estimates with
+        ``learners="linear"``, 8 with other learners, and 25 to 2,000 for other models, by their size.
 
     Returns
     -------
@@ -136,8 +137,10 @@ class _Tried:
 
 
 def _allowed(subject: Fitted) -> int:
-    if isinstance(subject, EstimateSubject) or subject.readapt is not None:
-        return ESTIMATE_REFITS
+    if isinstance(subject, EstimateSubject):
+        return FEWEST_REFITS if subject.estimate.settings.get("learners") == "linear" else DEAR_REFITS
+    if subject.readapt is not None:
+        return FEWEST_REFITS
     n, p = len(subject.index), len(subject.model.theta)
     return int(np.clip(WORK / (n * p**2), FEWEST_REFITS, MOST_REFITS))
 

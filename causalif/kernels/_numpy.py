@@ -68,7 +68,7 @@ class Workspace:
             np.matmul(a, b, out=tile)
             if kernel.rough:
                 _take_near_pairs_anew(tile, a, b)
-            kernel.profile(self.xp, tile, tiles[len(self.kernels) :])
+            kernel.profile(self.xp, tile, list(tiles[len(self.kernels) :]))
         for other in own[1:]:
             np.multiply(own[0], other, out=own[0])
         return own[0]

@@ -215,7 +215,8 @@ def evaluate(kernel: RadialKernel, x: Tensor, nx: Tensor, y: Tensor, ny: Tensor,
     e -= nx[:, None]
     if kernel.rough:
         near = (e > -NEAR * (nx.max() + ny.max())).nonzero()
-        for part in near.split(max(1, PAIRS_AT_ONCE // x.shape[1])):
+        for span in spans(len(near), max(1, PAIRS_AT_ONCE // x.shape[1])):
+            part = near[span]
             gap = x[part[:, 0]] - y[part[:, 1]]
             e[part[:, 0], part[:, 1]] = gap.square().sum(dim=1) * -0.5
     kernel.profile(torch, e, [torch.empty_like(e) for _ in range(kernel.buffers)])

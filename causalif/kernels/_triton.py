@@ -46,8 +46,8 @@ def knows(kernel: RadialKernel) -> bool:
     return type(kernel) in _KINDS
 
 
-@triton.jit
-def _value(e, KIND: tl.constexpr, RATIOS: tl.constexpr, SHARES: tl.constexpr):
+@triton.jit  # type: ignore[untyped-decorator]
+def _value(e, KIND: tl.constexpr, RATIOS: tl.constexpr, SHARES: tl.constexpr):  # type: ignore[no-untyped-def]
     """Turn exponents into kernel values."""
     e = tl.minimum(e, 0.0)
     if KIND == 0:
@@ -66,8 +66,8 @@ def _value(e, KIND: tl.constexpr, RATIOS: tl.constexpr, SHARES: tl.constexpr):
     return value
 
 
-@triton.jit
-def fused_sums(
+@triton.jit  # type: ignore[untyped-decorator]
+def fused_sums(  # type: ignore[no-untyped-def]
     x, y, nx, ny, wx, wy, wide, rows_out, columns_out, n, m, tiles_across, row_start, column_start,
     D: tl.constexpr, KIND: tl.constexpr, RATIOS: tl.constexpr, SHARES: tl.constexpr, PRECISION: tl.constexpr,
     SYMMETRIC: tl.constexpr, COLUMNS: tl.constexpr, TILE: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,

@@ -196,8 +196,9 @@ def row_sums(
         raise InputError("`B` must be None or A itself when `symmetric` is true. Got other rows.")
     if B is None and not symmetric:
         raise InputError("`B` must be given unless `symmetric` is true. Got None.")
-    options = {"precision": precision, "device": device, "backend": backend, "n_jobs": n_jobs, "progress": progress}
-    request = read_request(A, None if symmetric else B, kernel, center, **options)
+    request = read_request(
+        A, None if symmetric else B, kernel, center, precision, device, backend, n_jobs, progress
+    )  # fmt: skip
     m = len(request.A if symmetric else request.B)
     w = read_weights("weights", weights, m)
     request = replace(request, weights_b=w, weights_a=w if symmetric else None)
@@ -260,8 +261,7 @@ def row_sums_both(
     >>> rows.round(4).tolist(), columns.round(4).tolist()
     ([1.0, 0.6065], [1.6065])
     """
-    options = {"precision": precision, "device": device, "backend": backend, "n_jobs": n_jobs, "progress": progress}
-    request = read_request(A, B, kernel, center, **options)
+    request = read_request(A, B, kernel, center, precision, device, backend, n_jobs, progress)
     request = replace(
         request,
         weights_a=read_weights("weights_a", weights_a, len(request.A)),
@@ -317,9 +317,9 @@ def block(A: Any, B: Any, kernel: Kernel, *, center: npt.ArrayLike | None = None
     if isinstance(kernel, Product) and isinstance(kernel.labels, SameLabel):
         cut = -kernel.columns
         equal = (a[:, None, cut:] == b[None, :, cut:]).all(axis=2)
-        left = a[:, :cut]
-        right = left if same else b[:, :cut]
-        return np.where(equal, block(left, right, kernel.features, center=request.center[:cut]), 0.0)
+        x = a[:, :cut]
+        y = x if same else b[:, :cut]
+        return np.where(equal, block(x, y, kernel.features, center=request.center[:cut]), 0.0)
     factors = factors_of(kernel, a.shape[1])
     left = prepare(a, request.center, factors, np.dtype(np.float64))
     matrix = _numpy.dense(left, left if same else prepare(b, request.center, factors, np.dtype(np.float64)))

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,6 @@ from causalif.kernels._inputs import read_center, read_rows, read_weights
 from causalif.kernels._numpy import with_bar
 from causalif.kernels.base import Kernel
 from causalif.kernels.reduce import RowSums, row_sums, row_sums_both
-
-if TYPE_CHECKING:
-    from distributed import Client, Future
 
 Shard: TypeAlias = "npt.NDArray[Any] | Callable[[], npt.NDArray[Any]]"
 TASKS_PER_THREAD = 4
@@ -73,7 +70,7 @@ def sharded_row_sums(
     weights: Sequence[npt.ArrayLike] | None = None,
     symmetric: bool = False,
     *,
-    client: Client,
+    client: Any,
     center: npt.ArrayLike | None = None,
     precision: str = "float32",
     n_jobs: int = 1,
@@ -167,12 +164,12 @@ def _read_weights(weights: Sequence[npt.ArrayLike] | None, sizes: Sequence[int])
 
 
 def _in_order(
-    client: Client, task: BlockTask, pairs: Sequence[tuple[int, int]], left: Sequence[Future],
-    right: Sequence[Future], w: Sequence[Array],
+    client: Any, task: BlockTask, pairs: Sequence[tuple[int, int]], left: Sequence[Any],
+    right: Sequence[Any], w: Sequence[Array],
 ) -> Iterator[tuple[Array, Array | None]]:  # fmt: skip
     """Yield the results of the pairs in their order, a few tasks per thread of the cluster being under way."""
 
-    def submit(pair: tuple[int, int]) -> Future:
+    def submit(pair: tuple[int, int]) -> Any:
         i, j = pair
         same = task.symmetric and i == j
         weights_a = w[i] if task.symmetric else w[j][:0]

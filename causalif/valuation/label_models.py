@@ -179,7 +179,7 @@ def _fit_outside(spec: Any, features: Array, codes: Array, coding: LabelCoding) 
 
     classes = coding.known if coding.kind == "classes" else 0
     default = isinstance(spec, str)
-    model = _default_model(classes) if default else spec
+    model = _default_model(classes) if default else _seeded(spec)
     if classes == 1:
         raise InputError(
             "A classifier needs at least two classes on the reference. Got one; add reference rows of the others, or "
@@ -201,6 +201,15 @@ def _fit_outside(spec: Any, features: Array, codes: Array, coding: LabelCoding) 
     if classes == 2:
         slopes, intercepts = np.vstack([0 * slopes, slopes]), np.r_[0.0, intercepts]
     return Linear(slopes, intercepts, held_out, classes > 0)
+
+
+def _seeded(spec: Any) -> Any:
+    """Return a copy whose unset seeds are set, so that equal data give equal values."""
+    from sklearn.base import clone
+
+    model = clone(spec)
+    unset = [name for name, value in model.get_params().items() if name.endswith("random_state") and value is None]
+    return model.set_params(**dict.fromkeys(unset, 0)) if unset else model
 
 
 def _fold(y: Array, classes: int) -> Array:

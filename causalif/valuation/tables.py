@@ -83,8 +83,6 @@ def ends(table: pd.DataFrame, values: Array, n: int, which: Any) -> pd.DataFrame
     if which not in ("lowest", "highest", "both"):
         raise InputError(f'`which` must be "lowest", "highest" or "both". Got {which!r} instead.')
     order = lowest_first(values)
-    n = min(n, len(order))
-    low, high = order[:n], order[::-1][:n]
     if which == "both":
-        return table.iloc[np.concatenate([low, np.setdiff1d(high, low)[np.argsort(-values[np.setdiff1d(high, low)])]])]
-    return table.iloc[low if which == "lowest" else high]
+        return table.iloc[order if 2 * n >= len(order) else np.r_[order[:n], order[-n:]]]
+    return table.iloc[order[:n] if which == "lowest" else order[::-1][:n]]

@@ -585,8 +585,9 @@ class Valuation:
         labelled = self.state.labelling.coding is not None
         label = self.roles.label if label is None else label
         weights = self.roles.weights if weights is None and with_weights else weights
-        if isinstance(data, pd.DataFrame) and not with_weights and self.roles.weights is not None:
-            data = data.drop(columns=self.roles.weights, errors="ignore")
+        unused = [self.roles.weights] * (not with_weights) + [self.roles.label] * (not labelled)
+        if isinstance(data, pd.DataFrame):
+            data = data.drop(columns=[name for name in unused if name is not None], errors="ignore")
         if labelled and label is None:
             raise InputError(f"`label` must be given with `{role}`, as labels came as an array at the first fit.")
         return read_rows(role, data, label=label if labelled else None, weights=weights, features=self.roles.features)

@@ -22,7 +22,9 @@ from causalif.discovery.families import parent_sets
 from causalif.discovery.flow_network import SPLINE, Shape, log_density, need, spline_log_density, start
 from causalif.discovery.flow_score import FlowScorer, Training, _Group, flow_score, random_masks
 
-QUICK = Training(steps=150, hidden=16, batch=128, networks=1)
+QUICK = Training(steps=150, hidden=16, batch=128, networks=1, folds=3)
+
+SHORT = Training(steps=40, hidden=8, batch=64, networks=2, folds=2)
 
 
 def data(n=400, seed=0):
@@ -130,7 +132,7 @@ def test_masks_are_allowed_sets_of_uniform_size():
 
 
 def test_true_parents_score_best():
-    columns, sets, scorer = scored(data(800), Training(steps=300, hidden=16, networks=1))
+    columns, sets, scorer = scored(data(800), Training(steps=300, hidden=16, networks=1, folds=2))
     assert columns.kinds == ("continuous", "continuous", "binary")
     scores = scorer.log_scores(np.ones(800), np.random.default_rng(0))
     y = dict(zip(sets[1].tolist(), scores[1].tolist(), strict=True))
@@ -171,23 +173,23 @@ def test_held_out_rows_are_held_out():
 def test_noise_is_not_rewarded():
     """Independent columns: no set of parents does much better than none on rows that were not trained on."""
     frame = pd.DataFrame(np.random.default_rng(3).standard_normal((300, 3)), columns=list("abc"))
-    _, _, scorer = scored(frame, Training(steps=300, hidden=16, networks=1))
+    _, _, scorer = scored(frame, Training(steps=300, hidden=16, networks=1, folds=2))
     for scores in scorer.log_scores(np.ones(300), np.random.default_rng(0)):
         assert scores.argmax() == 0
 
 
 def test_several_networks_are_averaged():
-    _, _, one = scored(data(200), Training(steps=100, hidden=8, networks=1))
-    _, _, two = scored(data(200), Training(steps=100, hidden=8, networks=2))
+    _, _, one = scored(data(200), Training(steps=100, hidden=8, networks=1, folds=2))
+    _, _, two = scored(data(200), Training(steps=100, hidden=8, networks=2, folds=2))
     assert two.densities[0].shape == one.densities[0].shape
     assert two.densities[1].mean() != one.densities[1].mean()
 
 
 def test_same_seed_same_digits_and_nothing_global():
     state, threads = torch.random.get_rng_state(), torch.get_num_threads()
-    _, _, one = scored(data(200))
-    _, _, two = scored(data(200))
-    _, _, other = scored(data(200), seed=1)
+    _, _, one = scored(data(200), SHORT)
+    _, _, two = scored(data(200), SHORT)
+    _, _, other = scored(data(200), SHORT, seed=1)
     assert all(np.array_equal(a, b) for a, b in zip(one.densities, two.densities, strict=True))
     assert not np.array_equal(one.densities[0], other.densities[0])
     assert torch.equal(state, torch.random.get_rng_state())
@@ -205,7 +207,7 @@ def test_threads_come_back_after_an_error(monkeypatch):
 
 def test_time_limit_shortens_training():
     columns, sets = problem(data(200)[["x", "y"]])
-    training = Training(steps=1_000_000, hidden=8, networks=1)
+    training = Training(steps=1_000_000, hidden=8, networks=1, folds=2)
     begun = time.monotonic()
     with pytest.warns(CausalifWarning, match="leaves time for"):
         flow_score(columns, sets, training, np.random.SeedSequence(0), deadline=begun + 2)

@@ -10,6 +10,7 @@ import pytest
 import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.base import clone
 from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor, Ridge
 from statsmodels.sandbox.regression.gmm import IV2SLS
 
@@ -499,3 +500,56 @@ def test_duplicated_data_halve_the_effects_on_estimates(frame_confounded):
     spec = ci.ATE(outcome="y", treatment="a", adjust=["x1", "x2"], learners="linear", folds=1)
     base, half = (case_influence(spec.fit(data))["if"] for data in (frame_confounded, twice))
     assert np.allclose(half, np.tile(base / 2, 2), rtol=1e-6, atol=1e-12)
+
+
+def every_kind_of_fit(frame):
+    """Fits of each supported kind, each with a function that fits some rows again and reads the first target."""
+    columns, three = frame[X], frame[["a", "b", "c"]]
+
+    def by_statsmodels(model, outcome, **options):
+        make = lambda keep: model(frame[outcome][keep], columns[keep]).fit(**options)  # noqa: E731
+        return make(np.ones(len(frame), dtype=bool)), None, lambda keep: make(keep).params["a"]
+
+    def by_sklearn(model, outcome, read):
+        data = (three, frame[outcome])
+        again = lambda keep: read(clone(model).fit(three[keep], frame[outcome][keep]))  # noqa: E731
+        return clone(model).fit(*data), data, again
+
+    spec = ci.ATE(outcome="y", treatment="yb", adjust=["a"], learners="linear", folds=1)
+    iv = lambda keep: IV2SLS(frame["y"][keep], frame.loc[keep, ["const", "a"]], frame.loc[keep, ["const", "z"]]).fit()  # noqa: E731
+    return {
+        "OLS": by_statsmodels(sm.OLS, "y"),
+        "Logit": by_statsmodels(sm.Logit, "yb", disp=0),
+        "Poisson": by_statsmodels(sm.Poisson, "yc", disp=0),
+        "RLM": by_statsmodels(sm.RLM, "y"),
+        "IV2SLS": (iv(np.ones(len(frame), dtype=bool)), None, lambda keep: iv(keep).params["a"]),
+        "Ridge": by_sklearn(Ridge(), "y", lambda fit: fit.coef_[0]),
+        "Logistic": by_sklearn(LogisticRegression(tol=1e-9), "yb", lambda fit: fit.coef_[0, 0]),
+        "ATE": (spec.fit(frame), None, lambda keep: spec.fit(frame[keep]).params["ATE"]),
+    }
+
+
+def test_one_convention_everywhere(frame):
+    """Effects are the value after removal minus the value before, whatever the package says of its own."""
+    frame["z"] = frame["a"] + np.random.default_rng(0).normal(size=len(frame))
+    for name, (fit, data, again) in every_kind_of_fit(frame).items():
+        found = case_influence(fit, None if name == "ATE" else "a", data=data).iloc[:, 0]
+        before = again(np.ones(len(frame), dtype=bool))
+        for label in found.abs().nlargest(3).index:
+            assert found[label] / (again(frame.index != label) - before) == pytest.approx(1, abs=0.35), name
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.integers(0, 10**6), st.floats(0.01, 100))
+def test_effects_on_estimates_scale_and_permute(seed, unit):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=120)
+    data = pd.DataFrame({"x": x, "a": np.arange(120) % 2, "y": x + rng.normal(size=120)})
+    spec = ci.ATE(outcome="y", treatment="a", adjust=["x"], learners="linear", folds=np.arange(120) % 3)
+    base = case_influence(spec.fit(data))
+    order = rng.permutation(120)
+    moved = data.assign(y=unit * data["y"]).iloc[order]
+    again = ci.ATE(outcome="y", treatment="a", adjust=["x"], learners="linear", folds=order % 3).fit(moved)
+    other = case_influence(again).loc[base.index]
+    for method in ("if", "exact"):
+        assert np.allclose(other[method], unit * base[method], rtol=1e-7, atol=1e-12 * unit)

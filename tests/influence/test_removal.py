@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, PoissonRegressor
 from statsmodels.sandbox.regression.gmm import IV2SLS
 
 import causalif as ci
@@ -238,3 +238,53 @@ def test_levels_of_significance_are_the_targets(ols, frame, level):
     assert sm.OLS(rest["y"], rest[X]).fit().pvalues["a"] > 1 - level
     with pytest.raises(InputError, match="`level`"):
         coefficient("a", level=2.0)
+
+
+def test_balanced_classes_are_balanced_again(frame):
+    data = (frame[["a", "b"]], frame["yb"])
+    model = LogisticRegression(class_weight="balanced", tol=1e-10, max_iter=1000).fit(*data)
+    gone = (frame["yb"] == 1) & (np.arange(len(frame)) < 60)
+    again = LogisticRegression(class_weight="balanced", tol=1e-10, max_iter=1000).fit(data[0][~gone], data[1][~gone])
+    assert remove(model, gone, "refit", "a", data=data).after == pytest.approx(again.coef_[0, 0], abs=1e-7)
+
+
+def test_the_penalty_of_an_average_goes_with_the_weights(frame):
+    data = (frame[["a", "b"]], frame["yc"], frame["w"])
+    model = PoissonRegressor(alpha=0.5, tol=1e-10, max_iter=1000).fit(*data)
+    gone = np.arange(len(frame)) < 20
+    again = PoissonRegressor(alpha=0.5, tol=1e-10, max_iter=1000).fit(*(part[~gone] for part in data))
+    refit = remove(model, gone, "refit", "a", data=data)
+    assert refit.after == pytest.approx(again.coef_[0], abs=1e-7)
+    gaps = [abs(remove(model, gone, m, "a", data=data).after - refit.after) for m in ("newton", "rif", "if")]
+    assert gaps == sorted(gaps)
+
+
+def test_rows_may_be_named_one_at_a_time_or_by_several_levels(frame):
+    fit = sm.OLS(frame["y"], frame[X]).fit()
+    assert len(remove(fit, "row 5", target="a").rows) == 1
+    frame.index = pd.MultiIndex.from_product([range(16), range(10)])
+    fit = sm.OLS(frame["y"], frame[X]).fit()
+    assert remove(fit, [(0, 1), (3, 2)], target="a").rows.tolist() == [(0, 1), (3, 2)]
+    found = most_influential(fit, "significance", "a")
+    assert remove(fit, found.rows, "refit", "a").after == pytest.approx(found.refitted)
+
+
+def test_over_identified_models_are_searched_by_refits():
+    rng = np.random.default_rng(1)
+    z, u = rng.normal(size=(150, 3)), rng.normal(size=150)
+    d = z @ [0.4, 0.3, 0.2] + u + rng.normal(size=150)
+    y, R, Z = 0.3 * d + u, sm.add_constant(d), sm.add_constant(z)
+    fit = IV2SLS(y, R, Z).fit()
+    with pytest.raises(InputError, match="more instruments than regressors"):
+        remove(fit, [0], "exact", "x1")
+    found = most_influential(fit, "sign", "x1")
+    keep = ~np.isin(np.arange(150), found.rows)
+    refit = IV2SLS(y[keep], R[keep], Z[keep]).fit().params[1]
+    assert refit == pytest.approx(found.refitted, abs=1e-10)
+    assert refit * fit.params[1] < 0
+
+
+def test_perfect_fits_raise_no_alarm():
+    design = sm.add_constant(np.arange(12.0))
+    fit = sm.OLS(design @ [1.0, 2.0], design).fit()
+    assert remove(fit, [3], "exact", "x1").after == pytest.approx(2.0)

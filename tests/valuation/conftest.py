@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 from sklearn.datasets import load_breast_cancer, load_digits
 
 
@@ -18,7 +20,13 @@ class Spoiled(NamedTuple):
     bad: np.ndarray
 
 
-def spoiled(name: str, defect: str, seed: int) -> Spoiled:
+@pytest.fixture
+def spoiled() -> Callable[[str, str, int], Spoiled]:
+    """Return the function that draws a data set."""
+    return draw
+
+
+def draw(name: str, defect: str, seed: int) -> Spoiled:
     """Draw 300 (digits) or 150 (breast cancer) clean reference rows, spoil part of the others."""
     x, y = (load_digits if name == "digits" else load_breast_cancer)(return_X_y=True)
     rng = np.random.default_rng(seed)

@@ -86,6 +86,7 @@ def weights_table(nuisances: pd.DataFrame, sampled: Array | None) -> pd.DataFram
             "largest": float(w.max()),
             "largest share": float(w.max() / total) if total > 0 else 0.0,
             "effective rows": float(total**2 / (w @ w)) if total > 0 else 0.0,
+            "capped rows": float(nuisances[f"capped {name}"].sum()) if f"capped {name}" in nuisances else 0.0,
         }
     return pd.DataFrame(lines).T.rename_axis("weight")
 
@@ -93,6 +94,8 @@ def weights_table(nuisances: pd.DataFrame, sampled: Array | None) -> pd.DataFram
 def _judge_weights(weights: pd.DataFrame) -> list[str]:
     messages = []
     for name, line in weights.iterrows():
+        if line["capped rows"] > 0:
+            messages.append(f"{line['capped rows']:.0f} of {line['rows']:.0f} rows have a capped {name}.")
         if line["effective rows"] < EFFECTIVE_ROWS or line["largest share"] > HEAVY:
             messages.append(
                 f"The {name} leaves an effective sample of {line['effective rows']:.0f} of {line['rows']:.0f} rows, "

@@ -114,7 +114,8 @@ class Average:
 
     def variances(self) -> tuple[float, float, float]:
         """Return the variance within graphs, between graphs, and of the Monte Carlo weights."""
-        within, between = (cov.to_numpy(dtype=float).item() for cov in (self.pooled.within_cov, self.pooled.between_cov))
+        parts = (self.pooled.within_cov, self.pooled.between_cov)
+        within, between = (cov.to_numpy(dtype=float).item() for cov in parts)
         return within, between, between / (self.draws * self.mass)
 
     @property

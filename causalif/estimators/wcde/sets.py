@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import narwhals.stable.v1 as nw
-import pandas as pd
+import networkx as nx
 
 from causalif._errors import IdentificationWarning, InputError, NotIdentifiedError
+from causalif.table import column_names
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,14 +52,14 @@ def _check_intermediate(
                 f"Column {twice[0]!r} is given twice, as `intermediate` and as `{role}`. Each column can play one "
                 "role: leave it out of one of them."
             )
-    unknown = [name for name in intermediate if name not in _column_names(data)]
+    unknown = [name for name in intermediate if name not in column_names(data)]
     if unknown:
         raise InputError(f"`intermediate` names the column {unknown[0]!r}, which `data` does not have.")
 
 
 def from_graph(dag: Any, data: Any, treatment: str, outcome: str) -> Chosen:
     """Return the optimal set among the columns of the data, mediators and covariates apart."""
-    names = _column_names(data)
+    names = column_names(data)
     if not hasattr(dag, "nodes"):
         raise InputError(
             f"`dag` must be a networkx.DiGraph or a PDAG; text is read by causalif.parse_dag. Got {type(dag).__name__}."
@@ -68,7 +68,8 @@ def from_graph(dag: Any, data: Any, treatment: str, outcome: str) -> Chosen:
     for role, name in (("treatment", treatment), ("outcome", outcome)):
         if name not in nodes:
             raise InputError(f"`{role}` {name!r} is not a node of `dag`. Its nodes are {sorted(map(str, nodes))[:12]}.")
-    observed = [name for name in names if name in nodes]
+    hidden = {node for node in nodes if isinstance(dag, nx.DiGraph) and dag.nodes[node].get("latent")}
+    observed = [name for name in names if name in nodes - hidden]
     sets = _sets(dag, treatment, outcome, observed)
     mediators, covariates, intermediate = (
         tuple(name for name in names if name in getattr(sets, part, ()))
@@ -99,12 +100,3 @@ def _sets(dag: Any, treatment: str, outcome: str, observed: list[Any]) -> Any:
         except NotIdentifiedError:
             pass
         raise
-
-
-def _column_names(data: Any) -> list[Any]:
-    if isinstance(data, pd.DataFrame):
-        return list(data.columns)
-    try:
-        return list(nw.from_native(data, eager_only=True).columns)
-    except TypeError as error:
-        raise InputError(f"`data` must be a pandas or polars DataFrame. Got {type(data).__name__} instead.") from error

@@ -1,0 +1,214 @@
+"""The result class: changes, reports, and what they refuse."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from causalif._errors import DataWarning, InputError
+from causalif.estimators.kairos import KAIROS
+
+
+@pytest.fixture(scope="module")
+def tables():
+    rng = np.random.default_rng(0)
+
+    def table(rows):
+        frame = pd.DataFrame(rng.normal(size=(rows, 2)), columns=["a", "b"])
+        return frame.assign(c=rng.choice(["x", "y"], size=rows), y=np.where(frame["a"] > 0, "up", "down"))
+
+    train = table(90).set_axis([f"r{i}" for i in range(90)])
+    return train, table(40), table(8).set_axis([f"new{i}" for i in range(8)])
+
+
+@pytest.fixture(scope="module")
+def value(tables):
+    train, clean, _ = tables
+    return KAIROS(progress=False, precision="float64", n_jobs=1).fit(train, reference=clean, label="y")
+
+
+def test_nothing_can_be_changed_in_place(value):
+    with pytest.raises(FrozenInstanceError):
+        value.kind = "leave_one_out"
+    before = value.values.copy()
+    value.remove(value.index[:3]).add(np_frame(value), index=["p", "q"]).reweight("p", 3.0)
+    pd.testing.assert_series_equal(value.values, before)
+
+
+def np_frame(value):
+    return pd.DataFrame({"a": [0.1, 0.2], "b": [0.0, 1.0], "c": ["x", "y"], "y": ["up", "down"]})
+
+
+def test_labels_of_rows_follow_every_change(value, tables):
+    _, _, batch = tables
+    grown = value.add(batch)
+    assert grown.index.tolist() == [*value.index, *batch.index]
+    replaced = grown.replace(["r3", "new1"], np_frame(value))
+    assert replaced.index.tolist() == grown.index.tolist()
+    assert replaced.table(len(replaced)).loc["r3", ["a", "b"]].tolist() == [0.1, 0.0]
+    assert replaced.table(len(replaced)).loc["new1", "b"] == 1.0
+    assert len(replaced.remove("r3")) == len(value) + len(batch) - 1
+    shown = grown.remove("r0").table(3, "both")
+    assert len(shown) == 6
+    assert shown["value"].is_monotonic_increasing
+    assert shown.loc[:, ["a", "b", "c", "y"]].notna().all(axis=None)
+
+
+def test_scoring_a_batch_changes_nothing_and_ranks_strange_rows_low(value, tables):
+    _, _, batch = tables
+    strange = batch.assign(a=batch["a"] + 8)
+    scores = value.score(strange)
+    assert scores.index.equals(batch.index)
+    assert scores.max() < value.score(batch).min()
+
+
+def test_changed_columns_are_refused(value, tables):
+    _, _, batch = tables
+    for changed, match in (
+        (batch.rename(columns={"a": "z"}), r"Missing: \['a'\]; not known: \['z'\]"),
+        (batch.assign(extra=1), r"not known: \['extra'\]"),
+        (batch.drop(columns="b"), r"Missing: \['b'\]"),
+        (batch.drop(columns="y"), "`label` names the column 'y', which `batch` does not have"),
+        (batch.assign(a="text"), "Column 'a' of `batch` must hold numbers"),
+        (batch.assign(a=np.nan), "must not hold missing"),
+        (batch[["a", "b"]].to_numpy(), "`label` names a column, but `batch` is an array"),
+    ):
+        with pytest.raises(InputError, match=match):
+            value.add(changed)
+    plain = KAIROS(progress=False).fit(np.eye(6, 2), reference=np.arange(18.0).reshape(9, 2) + 0.5)
+    with pytest.raises(InputError, match="must have the 2 feature columns of the first fit"):
+        plain.add(np.ones((2, 3)))
+
+
+def test_new_categories_are_told(value, tables):
+    _, _, batch = tables
+    with pytest.warns(DataWarning, match="Column 'c' of `batch` holds 8 values that the first fit did not see"):
+        value.add(batch.assign(c="unseen"))
+
+
+def test_listed_features_let_other_columns_be(tables):
+    train, clean, batch = tables
+    value = KAIROS(progress=False).fit(train, reference=clean, label="y", features=["a", "b"])
+    assert len(value.add(batch.assign(extra=1))) == 98
+
+
+def test_weights_come_from_their_column(tables):
+    train, clean, batch = tables
+    value = KAIROS(progress=False).fit(train.assign(w=2.0), reference=clean, label="y", weights="w")
+    grown = value.add(batch.assign(w=3.0))
+    assert grown.state.sums.weights.tolist() == [2.0] * 90 + [3.0] * 8
+    assert len(value.add_reference(batch).state.reference) == 48
+    assert value.score(batch).notna().all()
+    with pytest.raises(InputError, match="`weights` names the column 'w'"):
+        value.add(batch)
+
+
+def test_row_labels_that_do_not_fit(value, tables):
+    train, _, batch = tables
+    for call, match in (
+        (lambda: value.add(train.iloc[:2]), r"repeats row labels: \['r0', 'r1'\]"),
+        (lambda: value.add(batch, index=["q"]), "must have 8 labels. Got 1"),
+        (lambda: value.remove("nobody"), r"not there: \['nobody'\]"),
+        (lambda: value.remove(["r1", "r1"]), "names a row twice"),
+        (lambda: value.remove(value.index), "at least one must stay"),
+        (lambda: value.replace(["r1"], batch), "one row for each of the 1 labels. Got 8"),
+        (lambda: value.reweight("r1", 0.0), "finite numbers above zero"),
+        (lambda: value.group_removal(value.index), "a group must leave some"),
+    ):
+        with pytest.raises(InputError, match=match):
+            call()
+
+
+def test_arrays_get_the_next_numbers():
+    rng = np.random.default_rng(0)
+    value = KAIROS(progress=False).fit(rng.normal(size=(20, 2)), reference=rng.normal(size=(9, 2)))
+    assert value.add(rng.normal(size=(2, 2))).index.tolist() == list(range(22))
+    assert value.remove([19, 0]).add(rng.normal(size=(2, 2))).index.tolist() == [*range(1, 19), 19, 20]
+
+
+def test_frames_and_tables(value, tables):
+    frame = value.to_frame()
+    assert list(frame) == ["value", "feature", "label", "witness", "p_value"]
+    np.testing.assert_allclose(frame["value"], frame["feature"] + frame["label"])
+    lowest = value.table(4)
+    assert lowest.index.tolist() == value.values.sort_values(kind="stable").index[:4].tolist()
+    assert value.table(4, "highest").index[0] == value.values.idxmax()
+    assert list(value.table(2, data=tables[0][["a"]])) == [*frame.columns, "a"]
+    with pytest.raises(InputError, match='"lowest", "highest" or "both"'):
+        value.table(2, "worst")
+    with pytest.raises(InputError, match=r"90 train rows\. Got 40"):
+        value.table(2, data=tables[1])
+
+
+def test_rules_of_removal(value):
+    assert len(value.suggest_removal(rate=0.1)) == 9
+    assert len(value.suggest_removal(rate=0.0)) == 0
+    below = value.suggest_removal(threshold=0)
+    assert set(below) == set(value.index[value.values < 0])
+    assert value.values[below].is_monotonic_increasing
+    for rules in ({}, {"rate": 0.1, "fdr": 0.1}):
+        with pytest.raises(InputError, match="exactly one of `rate`, `threshold` and `fdr`"):
+            value.suggest_removal(**rules)
+    with pytest.raises(InputError, match="`rate` must be a number between 0 and 1"):
+        value.suggest_removal(rate=1.2)
+
+
+def test_the_false_discovery_rate_is_kept():
+    shares = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        x, r = rng.normal(size=(500, 3)), rng.normal(size=(400, 3))
+        x[:100] += 4
+        listed = KAIROS(progress=False).fit(x, reference=r).suggest_removal(fdr=0.2)
+        assert (listed < 100).sum() > 90
+        shares.append((listed >= 100).mean())
+    assert np.mean(shares) < 0.2 + 2 * np.std(shares) / np.sqrt(8)
+
+
+def test_groups(value, tables):
+    train, _, _ = tables
+    summary = value.group_summary("c", rate=0.3)
+    assert summary["rows"].sum() == 90
+    assert summary["share_of_lowest"].sum() == pytest.approx(1)
+    by_series = value.group_summary(train["c"].sample(frac=1, random_state=0), rate=0.3)
+    pd.testing.assert_frame_equal(summary, by_series)
+    lowest = pd.Series(np.where(value.values.rank() <= 9, "few", "many"), index=value.index)
+    with pytest.warns(DataWarning, match="'few' has 10% of the rows and supplies 100% .* can empty a group"):
+        value.group_summary(lowest)
+    with pytest.raises(InputError, match="no column of the fitted rows"):
+        value.group_summary("z")
+    with pytest.raises(InputError, match="one value per train row, 90"):
+        value.group_summary(np.zeros(3))
+
+
+def test_a_removal_curve_needs_labels(value, tables):
+    _, clean, batch = tables
+    curve = value.removal_curve(LogisticRegression(), clean, rates=(0.0, 0.2), draws=2)
+    assert curve.frame["removed"].tolist() == [0.0, 0.2]
+    assert curve.frame["score"].between(0.5, 1).all()
+    assert (curve.frame["random_low"] <= curve.frame["random_high"]).all()
+    unlabelled = KAIROS(progress=False).fit(clean[["a", "b"]], reference=batch[["a", "b"]])
+    with pytest.raises(InputError, match="needs labels"):
+        unlabelled.removal_curve(LogisticRegression(), clean[["a", "b"]])
+    with pytest.raises(InputError, match="`rates` must lie"):
+        value.removal_curve(LogisticRegression(), clean, rates=(0.99,))
+
+
+def test_what_it_says_of_itself(value):
+    text = repr(value)
+    assert text.startswith("Valuation of 90 rows against 40 reference rows")
+    for word in ("kernel: Gaussian(bandwidth=", "label: classes, 2 in the reference", "ridge:", "weighting: reference"):
+        assert word in text
+
+
+def test_a_repeated_index_is_fine_for_one_fit():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(20, 2)), index=[0, 1] * 10)
+    clean = pd.DataFrame(rng.normal(size=(9, 2))).add_prefix("x")
+    value = KAIROS(progress=False).fit(frame.add_prefix("x"), reference=clean)
+    assert value.remove(1).index.tolist() == [0] * 10
+    assert len(value.table(3)) == 3
