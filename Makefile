@@ -10,7 +10,7 @@ PEERS := DoubleML
 # A variable, because a comma would end an argument of $(call).
 WHOLE := test,flow
 
-.PHONY: help demo test slow studies docs lint types wheel core oldest bench clean
+.PHONY: help demo test slow studies docs triton lint types wheel core oldest bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make test   the whole test suite, doctests included"
 	@echo "make slow   the long tests"
 	@echo "make studies the simulation studies of vignettes/coverage.md: hours"
+	@echo "make triton the fused kernel in Triton's interpreter; installs a gigabyte"
 	@echo "make docs   the site, every page executed: build/docs/index.html"
 	@echo "make lint   style (ruff);  make types  annotations (mypy)"
 	@echo "make core   builds the wheel and tests it where no extra is installed"
@@ -46,6 +47,9 @@ studies: .venv-test/stamp
 	.venv-test/bin/python tests/coverage/study_debiased.py --design weak --draws 1000
 	.venv-test/bin/python tests/coverage/study_selective.py --draws 30
 
+triton: .venv-triton/stamp
+	TRITON_INTERPRET=1 .venv-triton/bin/python -m pytest tests/kernels/test_triton.py
+
 docs: .venv-docs/stamp
 	.venv-docs/bin/python -m sphinx -W --keep-going -q -b html -d build/doctrees vignettes build/docs
 
@@ -71,7 +75,7 @@ bench: .venv-bench/stamp
 	set -e; for script in benchmarks/*.py; do .venv-bench/bin/python "$$script"; done
 
 clean:
-	rm -rf .venv-demo .venv-test .venv-core .venv-oldest .venv-bench .venv-docs vignettes/_reference build output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv-demo .venv-test .venv-core .venv-oldest .venv-bench .venv-docs .venv-triton vignettes/_reference build output .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # $(call environment,FOLDER,WHAT PIP INSTALLS): a fresh environment, so that nothing of an earlier one stays behind.
 define environment
@@ -100,3 +104,6 @@ endef
 
 .venv-docs/stamp: pyproject.toml constraints.txt
 	$(call environment,.venv-docs,--editable '.[docs]')
+
+.venv-triton/stamp: pyproject.toml constraints.txt
+	$(call environment,.venv-triton,--editable '.[gpu]' pytest hypothesis)

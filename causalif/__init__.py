@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from causalif import datasets, errors, graphs, testing
+    from causalif import datasets, errors, graphs, kernels, testing
     from causalif.discovery import FlowSEM, LinearSEM, SplineSEM
     from causalif.estimators.ate import ATE
     from causalif.estimators.compare_sets import compare_sets
@@ -44,7 +44,7 @@ _HOME = {
     "parse_dag": "causalif.graphs",
     "selfcheck": "causalif.testing.selfcheck",
 }
-_MODULES = ("datasets", "errors", "graphs", "testing")
+_MODULES = ("datasets", "errors", "graphs", "kernels", "testing")
 
 __all__ = [
     "ATE",
@@ -67,6 +67,7 @@ __all__ = [
     "datasets",
     "errors",
     "graphs",
+    "kernels",
     "load",
     "parse_dag",
     "selfcheck",

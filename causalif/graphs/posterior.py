@@ -182,8 +182,9 @@ class DAGPosterior:
         weights : iterable of float, optional
             Non-negative, any sum; equal by default.
         effective_sample_size : float, optional
-            How many independent draws the DAGs are worth; by default :math:`1 / \sum_d w_d^2`. Pass ``float("inf")``
-            where the weights are exact.
+            How many independent draws the DAGs are worth. By default their number where they come without weights,
+            as draws do, and infinite where they come with weights, which are then taken to be exact. Pass
+            :math:`1 / \sum_d w_d^2` for weights of importance sampling.
 
         Returns
         -------
@@ -204,7 +205,8 @@ class DAGPosterior:
         names = _common_names(graphs)
         mass = _read_weights(weights, len(graphs))
         adjacency = np.array([nx.to_numpy_array(graph, nodelist=names, weight=None) > 0 for graph in graphs])
-        size = 1.0 / float(np.sum(mass**2)) if effective_sample_size is None else float(effective_sample_size)
+        given = float("inf") if weights is not None else float(len(graphs))
+        size = given if effective_sample_size is None else float(effective_sample_size)
         return cls.of_draws(names, adjacency.astype(np.int8), mass, size, settings={"model": "given DAGs"})
 
     @cached_property

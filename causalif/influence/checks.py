@@ -10,8 +10,9 @@ from causalif._validate import Array
 from causalif.influence.losses import Logistic
 from causalif.influence.model import FAR, SEPARATES, LinearModel
 from causalif.influence.softmax import SoftmaxModel
+from causalif.influence.steps import Rows, largest_share
 
-__all__ = ["FAR", "SEPARATES", "checked", "warn_leverage"]
+__all__ = ["FAR", "SEPARATES", "checked", "warn_joint_leverage", "warn_leverage"]
 
 HIGH = 0.9
 STOPPED_EARLY = 0.05
@@ -34,6 +35,19 @@ def warn_leverage(leverage: Array, index: pd.Index) -> None:
             f"{high.size:,} of {len(leverage):,} rows have a leverage above {HIGH:g} (first at index {first}): they "
             "decide their own fitted value, and one-step predictions of leaving them out are rough unless exact. Refit "
             "without them to be sure.",
+            DataWarning,
+        )
+
+
+def warn_joint_leverage(model: object, rows: Rows, method: str) -> None:
+    """Warn where rows that are left out together nearly decide a direction of the fit, and the step is no refit."""
+    if not isinstance(model, LinearModel) or (method == "newton" and "exact" in model.methods) or method == "exact":
+        return
+    share = largest_share(model.lower, model.X[rows], model.bend[rows])
+    if share > HIGH:
+        tell(
+            f"The {len(rows):,} rows carry {share:.0%} of the information on some combination of coefficients "
+            f"together, so that the effect predicted by {method!r} is rough. Refit without them to be sure.",
             DataWarning,
         )
 

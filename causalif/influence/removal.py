@@ -12,6 +12,7 @@ import pandas as pd
 from causalif._errors import InputError
 from causalif._validate import one_of
 from causalif.influence.adapters import adapt
+from causalif.influence.checks import warn_joint_leverage
 from causalif.influence.model import Mask
 from causalif.influence.refit import Refit
 from causalif.influence.subject import ModelSubject, Subject
@@ -94,6 +95,12 @@ def remove(
     InputError
         If a row is unknown, every row would go, or the method does not exist for this fit.
 
+    Warns
+    -----
+    DataWarning
+        As in `case_influence`, and where the rows together carry over 0.9 of the information on some combination of
+        coefficients and the method is not exact.
+
     Notes
     -----
     Infinite where the rows are the last that a coefficient rests on. Cost without a refit: n p² once, then k² p for k
@@ -126,6 +133,7 @@ def _after(subject: Any, keep: Mask, method: str, target: Target, before: Point)
             f"{', '.join(map(repr, subject.methods()))}."
         )
     if isinstance(subject, ModelSubject):
+        warn_joint_leverage(subject.model, np.flatnonzero(~keep), method)
         return model_after(subject, keep, method, target, before)
     gone = np.unique(subject.units[~keep])
     if method == "if":

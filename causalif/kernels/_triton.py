@@ -7,6 +7,7 @@ triton is imported, which is slow and meant for tests.
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -151,14 +152,15 @@ def add_block(
     options: dict[str, Any] = {"dtype": torch.float32, "device": device}
     rows_out = torch.zeros((across, n), **options)
     columns_out = torch.zeros((strips, m) if job.columns else (1, 1), **options)
-    fused_sums[(strips, across)](
-        x, y, job.left.norms[0][i], job.right.norms[0][j],
-        job.left.weights[i, 0].float().contiguous(), job.right.weights[j, 0].float().contiguous(),
-        flags.to(device), rows_out, columns_out, n, m, across, i.start, j.start,
-        **constants(kernel, x.shape[1]), PRECISION=precision_of(job.precision, device), SYMMETRIC=job.symmetric,
-        COLUMNS=job.columns, TILE=job.tile, BM=shape.rows, BN=shape.columns, BK=shape.depth,
-        num_warps=shape.warps, num_stages=shape.stages,
-    )  # fmt: skip
+    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+        fused_sums[(strips, across)](
+            x, y, job.left.norms[0][i], job.right.norms[0][j],
+            job.left.weights[i, 0].float().contiguous(), job.right.weights[j, 0].float().contiguous(),
+            flags.to(device), rows_out, columns_out, n, m, across, i.start, j.start,
+            **constants(kernel, x.shape[1]), PRECISION=precision_of(job.precision, device), SYMMETRIC=job.symmetric,
+            COLUMNS=job.columns, TILE=job.tile, BM=shape.rows, BN=shape.columns, BK=shape.depth,
+            num_warps=shape.warps, num_stages=shape.stages,
+        )  # fmt: skip
     # One order of addition whatever order the strips finish in.
     rows[:, 0] += rows_out.sum(dim=0, dtype=torch.float64)
     if job.columns:

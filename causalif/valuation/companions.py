@@ -144,7 +144,14 @@ def _shared_codes(y: npt.NDArray[Any], z: npt.NDArray[Any]) -> tuple[npt.NDArray
 
 def _order(distance: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Positions from the nearest row; equal distances keep their order."""
-    return np.argsort(distance, kind="stable")
+    if distance.dtype != np.float32 or len(distance) >= 1 << 32:
+        return np.argsort(distance, kind="stable")
+    # Bits of floats that are not negative sort like the floats; with positions below them, sorting whole numbers, which
+    # processors do several times faster, gives a stable order.
+    keys = distance.view(np.uint32).astype(np.uint64) << np.uint64(32)
+    keys |= np.arange(len(distance), dtype=np.uint64)
+    keys.sort()
+    return (keys & np.uint64(0xFFFFFFFF)).astype(np.intp)
 
 
 def _distances(x: npt.NDArray[Any], r: npt.NDArray[Any]) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
@@ -158,4 +165,7 @@ def _distances(x: npt.NDArray[Any], r: npt.NDArray[Any]) -> Iterator[tuple[slice
         squared = (-2 * part) @ x.T
         squared += norms
         squared += np.einsum("ij,ij->i", part, part)[:, None]
-        yield slice(start, start + len(part)), np.maximum(squared, 0, out=squared)
+        # Adding zero turns -0 into 0.
+        squared = np.maximum(squared, 0, out=squared)
+        squared += 0
+        yield slice(start, start + len(part)), squared

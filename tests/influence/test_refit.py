@@ -107,5 +107,14 @@ def test_estimators_of_ones_own_are_refitted():
     assert LinearRegression().fit(rest[["x"]], rest["y"]).coef_[0] == pytest.approx(found.refitted, abs=1e-12)
     assert found.refitted < 0
     assert "deal them anew" in found.note
+    assert "exact" not in found.counts  # a slope is no mean of scores
     plain = Estimate(fit.values, fit.influence_values, fit.labels, fit.index, origin=Origin(PlainSlope(), data))
     assert "deal them anew" not in most_influential(plain, "sign").note
+
+
+def test_effects_averaged_over_means_only_are_proved(frame_clustered):
+    spec = ci.ATE(**ROLES, learners="linear", folds=1)
+    fit = spec.fit(frame_clustered)
+    assert "proved" in most_influential(fit, "sign").note
+    logarithm = (fit["ATE"] + 2.0).log()
+    assert list(most_influential(logarithm, 0.5, verify=False).counts.index) == ["influence"]

@@ -288,3 +288,14 @@ def test_perfect_fits_raise_no_alarm():
     design = sm.add_constant(np.arange(12.0))
     fit = sm.OLS(design @ [1.0, 2.0], design).fit()
     assert remove(fit, [3], "exact", "x1").after == pytest.approx(2.0)
+
+
+def test_joint_leverage_is_warned_of(frame):
+    frame.loc[["row 3", "row 4", "row 5"], "a"] = 40.0
+    fit = sm.OLS(frame["y"], frame[X]).fit()
+    rows = ["row 3", "row 4", "row 5"]
+    for method in ("if", "rif"):
+        with pytest.warns(DataWarning, match="The 3 rows carry 9[0-9]% of the information"):
+            remove(fit, rows, method, "a")
+    remove(fit, rows, "newton", "a")  # exact: nothing to warn of
+    remove(fit, rows[:1], "rif", "a")

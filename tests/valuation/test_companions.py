@@ -35,3 +35,10 @@ def test_rows_that_do_not_fit():
         nearest_distance(np.ones(3), np.ones((1, 2)))
     with pytest.raises(InputError, match="`k` must be a whole number"):
         nearest_distance(np.ones((3, 2)), np.ones((1, 2)), k=0)
+
+
+def test_orders_are_stable_in_both_precisions():
+    rng = np.random.default_rng(2)
+    distance = rng.integers(0, 50, size=3_000).astype(float)
+    for dtype in (np.float32, np.float64):
+        np.testing.assert_array_equal(companions._order(distance.astype(dtype)), np.argsort(distance, kind="stable"))

@@ -18,7 +18,7 @@ from sklearn.ensemble import (
 )
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils.validation import check_is_fitted
-from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+from threadpoolctl import ThreadpoolController
 
 from causalif._errors import InputError
 from causalif._validate import Array

@@ -40,8 +40,9 @@ def is_mean(estimate: Estimate) -> bool:
     if estimate.origin is None:
         return False
     repeats = estimate.splits is not None and estimate.splits["repeat"].nunique() > 1
-    sandwich = "sandwich" in str(estimate.settings.get("se_source", ""))
-    return not repeats and not sandwich
+    # what `causalif.engine.crossfit` evaluates says so; sandwiches and averages over models say otherwise
+    scored = str(estimate.settings.get("se_source", "")).startswith("influence function,")
+    return scored and not repeats
 
 
 def denominator(estimate: Estimate) -> Array:
