@@ -153,7 +153,8 @@ def flow_score(
                 for k, node in enumerate(nodes):
                     densities[node] = _evaluate(group, weights, k, sets[node])
                     report.append(_describe(columns, node, densities[node], sets[node], steps))
-    table = pd.DataFrame(sorted(report, key=lambda row: columns.order.index(str(row["node"]))))
+    ordered = sorted(report, key=lambda row: columns.order.index(str(row["node"])))
+    table = pd.DataFrame(ordered)
     return FlowScorer(sets, tuple(densities[i] for i in range(columns.p)), {"networks": table})
 
 
@@ -252,7 +253,7 @@ def _train(group: _Group, training: Training, generator: Generator, limit: float
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=training.learning_rate, total_steps=steps)
     for _ in range(steps):
         optimiser.zero_grad(set_to_none=True)
-        _batch_loss(group, weights, rows, size, generator).backward()
+        torch.autograd.backward(_batch_loss(group, weights, rows, size, generator))
         optimiser.step()
         schedule.step()
     return weights, steps
@@ -265,7 +266,7 @@ def _affordable(
     torch = need("torch")
     spare, begun, trials = torch.Generator().manual_seed(0), time.monotonic(), 5
     for _ in range(trials):
-        _batch_loss(group, weights, rows, size, spare).backward()
+        torch.autograd.backward(_batch_loss(group, weights, rows, size, spare))
     each = 1.2 * (time.monotonic() - begun) / trials
     steps = max(FEWEST_STEPS, min(training.steps, int((limit - time.monotonic()) / each)))
     if steps < training.steps:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from causalif._errors import CausalifWarning, InputError, tell
-from causalif._validate import Array, whole_number
-from causalif.discovery.families import Draws, Families, Masks, adjacency_of
+from causalif._validate import whole_number
+from causalif.discovery.families import Adjacency, Draws, Families, Masks, adjacency_of
 from causalif.discovery.order_moves import reorder
 from causalif.discovery.partition_score import LayerScores, bits_of, layers_of
 from causalif.discovery.rhat import chain_ess, split_rhat
@@ -311,7 +312,7 @@ def _accept(
     return proposal if math.log(1 - rng.random()) < change else layers
 
 
-def _diagnose(families: Families, adjacency: Array) -> tuple[pd.DataFrame, float]:
+def _diagnose(families: Families, adjacency: Adjacency) -> tuple[pd.DataFrame, float]:
     """Return the table of edges and the effective sample size; warn of chains that disagree."""
     possible = [np.bitwise_or.reduce(sets) for sets in families.parents]
     pairs = [(j, i) for i in range(families.p) for j in range(families.p) if int(possible[i]) >> j & 1]
@@ -339,7 +340,7 @@ def _diagnose(families: Families, adjacency: Array) -> tuple[pd.DataFrame, float
 def _warn(table: pd.DataFrame) -> None:
     apart = table[table["r_hat"] > RHAT_LIMIT]
     if len(apart):
-        worst = apart.loc[apart["r_hat"].idxmax()]
+        worst = apart.iloc[int(apart["r_hat"].to_numpy().argmax())]
         tell(
             f"R-hat exceeds {RHAT_LIMIT} for {len(apart)} of {len(table)} possible edges (largest "
             f"{worst['r_hat']:.2f}, {worst['from']} -> {worst['to']}): the chains have not settled on the same "
@@ -348,11 +349,12 @@ def _warn(table: pd.DataFrame) -> None:
         )
 
 
-def _bar(steps: range, progress: bool) -> object:
+def _bar(steps: range, progress: bool) -> Iterable[int]:
     if not progress:
         return steps
     try:
-        from tqdm.auto import tqdm
+        from tqdm import tqdm
     except ImportError:
         return steps
-    return tqdm(steps, desc="partition MCMC", leave=False)
+    bar: Iterable[int] = tqdm(steps, desc="partition MCMC", disable=None, leave=False)
+    return bar

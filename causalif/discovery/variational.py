@@ -168,7 +168,7 @@ class _Target:
 
     def log_weight(self, graphs: Bools) -> Array:
         """Return the log weight of each DAG, with a floor for sets that are not listed."""
-        masks = masks_of(graphs)
+        masks = masks_of(graphs.astype(np.int8))
         looked = [np.maximum(self.families.look_up(i, masks[:, i]), self.floor) for i in range(self.families.p)]
         return np.sum(looked, axis=0)
 
@@ -244,7 +244,7 @@ class _Fit:
         open_edges = agrees & self.target.free
         logits = self.parameters["edges"][restart]
         flips = (self.rng.random(logits.shape) < _sigmoid(logits)) & open_edges
-        earlier = np.cumsum(flips, axis=1) - flips
+        earlier: Ints = np.cumsum(flips, axis=1) - flips
         decided = open_edges & (earlier < self.target.most)
         graphs = (flips & decided) | self.target.required
         log_edges = np.where(decided, -np.logaddexp(0.0, np.where(graphs, -logits, logits)), 0.0).sum(axis=(1, 2))
@@ -332,7 +332,7 @@ def _listed(fit: _Fit, mixture: Array, draws: int, rng: np.random.Generator) -> 
     found = 0
     for _ in range(100):
         graphs = fit.draw(rng.choice(len(mixture), size=draws, p=mixture)).graphs
-        graphs = graphs[np.isfinite(fit.target.families.log_weight_of(graphs))]
+        graphs = graphs[np.isfinite(fit.target.families.log_weight_of(graphs.astype(np.int8)))]
         kept.append(graphs)
         found += len(graphs)
         if found >= draws:

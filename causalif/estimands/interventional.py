@@ -108,7 +108,7 @@ class InterventionalMean:
     count: int = 2
     label: str = "E[Y(path)]"
     clip: float = 0.01
-    most: float = 10.0
+    most: float = 20.0
     values: Values = ()
     report: bool = False
 
