@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from causalif import datasets, errors, graphs, kernels, testing
+    from causalif import datasets, errors, graphs, influence, kernels, testing
     from causalif.discovery import FlowSEM, LinearSEM, SplineSEM
     from causalif.estimators.ate import ATE
     from causalif.estimators.compare_sets import compare_sets
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from causalif.estimators.wcde import WCDE
     from causalif.graphs import PDAG, adjustment_sets, parse_dag
     from causalif.graphs.posterior import DAGPosterior
+    from causalif.influence import case_influence, most_influential
     from causalif.results.archive import load
     from causalif.results.compare import compare
     from causalif.results.estimate import Estimate, concat
@@ -37,14 +38,16 @@ _HOME = {
     "SplineSEM": "causalif.discovery",
     "WCDE": "causalif.estimators.wcde",
     "adjustment_sets": "causalif.graphs",
+    "case_influence": "causalif.influence",
     "compare": "causalif.results.compare",
     "compare_sets": "causalif.estimators.compare_sets",
     "concat": "causalif.results.estimate",
     "load": "causalif.results.archive",
+    "most_influential": "causalif.influence",
     "parse_dag": "causalif.graphs",
     "selfcheck": "causalif.testing.selfcheck",
 }
-_MODULES = ("datasets", "errors", "graphs", "kernels", "testing")
+_MODULES = ("datasets", "errors", "graphs", "influence", "kernels", "testing")
 
 __all__ = [
     "ATE",
@@ -61,14 +64,17 @@ __all__ = [
     "SplineSEM",
     "__version__",
     "adjustment_sets",
+    "case_influence",
     "compare",
     "compare_sets",
     "concat",
     "datasets",
     "errors",
     "graphs",
+    "influence",
     "kernels",
     "load",
+    "most_influential",
     "parse_dag",
     "selfcheck",
     "testing",

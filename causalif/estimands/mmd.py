@@ -72,9 +72,7 @@ class SquaredMMD:
         laws = [_held(eta[f"p(x|{a})"]) for a in (0, 1)]
         control, treated = _held(eta["p(a)"]).masses(2)
         witness = self._witness(rows.matrix(self.features), laws)
-        means = [
-            float(law.probabilities @ self._witness(law.rows.matrix(self.features), laws)) for law in laws
-        ]
+        means = [float(law.probabilities @ self._witness(law.rows.matrix(self.features), laws)) for law in laws]
         share = np.where(rows[self.group] == 1, 1 / treated, 0.0), np.where(rows[self.group] == 0, 1 / control, 0.0)
         moved = share[0] * (witness - means[1]) - share[1] * (witness - means[0])
         return np.asarray(means[1] - means[0] + 2 * moved)
@@ -88,12 +86,13 @@ class SquaredMMD:
         return np.array([difference @ block(points, points, self.kernel) @ difference])
 
     def _witness(self, points: Array, laws: list[Held]) -> Array:
-        """f at these points."""
+        """Return f at these points."""
         mean = [row_sums(points, law.rows.matrix(self.features), self.kernel, law.probabilities,
                          precision="float64").sums for law in laws]  # fmt: skip
         return mean[1] - mean[0]
 
 
 def _held(law: object) -> Held:
-    assert isinstance(law, Held)  # noqa: S101 - what a `Marginal` becomes
+    if not isinstance(law, Held):
+        raise TypeError("a `Marginal` must come as the rows that it holds")
     return law

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from causalif._errors import InputError, WeakIdentificationError
 from causalif._validate import Array, whole_number
@@ -15,7 +16,7 @@ from causalif.estimands.mmd import SquaredMMD
 from causalif.estimators._common import compared_arms
 from causalif.kernels import Gaussian, RadialKernel, median_bandwidth, row_sums
 from causalif.results.estimate import Estimate
-from causalif.table import read_table
+from causalif.table import Table, read_table
 
 LEAST = 10
 
@@ -98,7 +99,8 @@ class MMD:
         deviation = float(np.sqrt(np.square(influence).sum())) / len(treated)
         self._refuse_near_equality(value, null, deviation)
         settings = {"estimator": "MMD", "features": list(self.features), "group": self.group, "kernel": repr(kernel),
-                    "rows": len(treated), "se_source": "influence function", "equality": self._pvalue(value, null)}  # fmt: skip
+                    "rows": len(treated), "se_source": "influence function",
+                    "p-value of equality": self._pvalue(value, null)}  # fmt: skip
         return Estimate([value], influence[:, None], ["MMD²"], table.index, settings=settings)
 
     def pvalue(self, data: Any) -> float:
@@ -144,9 +146,6 @@ class MMD:
 
     def _influence(self, points: Array, treated: Any, kernel: RadialKernel) -> Array:
         """Centred influence values, the groups' own rows as their laws."""
-        from causalif.table import Table
-        import pandas as pd
-
         names = tuple(f"x{j}" for j in range(points.shape[1]))
         rows = Table({"a": treated.astype(np.float64)}, points, names, pd.RangeIndex(len(points)))
         question = SquaredMMD(names, "a", kernel)
@@ -164,7 +163,7 @@ class MMD:
             return
         raise WeakIdentificationError(
             f"The two groups are too close for an interval of their discrepancy: the estimate is {value:.3g}, "
-            f"permutations of the groups reach {null.max():.3g} (p = {pvalue:.3g}, standard deviation {spread:.2g} against "
-            f"a standard error of {deviation:.2g}). Near equality the estimate is a degenerate U-statistic, whose error "
-            "is not normal. Report the test of equality, `pvalue`, or collect more rows."
+            f"permutations of the groups reach {null.max():.3g} (p = {pvalue:.3g}, standard deviation {spread:.2g} "
+            f"against a standard error of {deviation:.2g}). Near equality the estimate is a degenerate U-statistic, "
+            "whose error is not normal. Report the test of equality, `pvalue`, or collect more rows."
         )

@@ -245,11 +245,14 @@ def _moments(rows: Any) -> tuple[Array, Array]:
         wide = rows.double()
         return wide.mean(dim=0).cpu().numpy(), wide.std(dim=0, correction=0).cpu().numpy()
     center = rows.mean(axis=0, dtype=np.float64)
-    squares = np.zeros(rows.shape[1])
+    first, second = np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
     for start in range(0, len(rows), _CHUNK):
         part = rows[start : start + _CHUNK].astype(np.float64) - center
-        squares += np.einsum("ij,ij->j", part, part)
-    return np.asarray(center), np.sqrt(squares / len(rows))
+        first += part.sum(axis=0)
+        second += np.einsum("ij,ij->j", part, part)
+    # What rounding left of the mean is taken off as well.
+    shift = first / len(rows)
+    return np.asarray(center + shift), np.sqrt(np.maximum(second / len(rows) - shift**2, 0))
 
 
 def _scaled(rows: Any, encoder: Encoder) -> Any:

@@ -43,7 +43,7 @@ def test_booleans_nullable_numbers_and_levels():
     encoder = fit_encoder(frame, frame, None, True)
     np.testing.assert_array_equal(encoder(frame, "train"), [[1, 1, 1, 0], [0, 2, 0, 1], [1, 4, 1, 0]])
     missing = frame.assign(i=pd.array([1, None, 4], dtype="Int64"))
-    with pytest.raises(InputError, match="missing or infinite numbers. Got some in 1 feature columns: 'i'"):
+    with pytest.raises(InputError, match=r"missing or infinite numbers\. Got some in 1 feature columns: 'i'"):
         encoder(missing, "batch")
 
 

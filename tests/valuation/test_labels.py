@@ -77,7 +77,7 @@ def test_a_reference_too_large_for_kernel_regression():
 
     before, label_models.MOST_REFERENCE = label_models.MOST_REFERENCE, 2
     try:
-        with pytest.raises(InputError, match="takes at most 2 rows. Got 3"):
+        with pytest.raises(InputError, match=r"takes at most 2 rows\. Got 3"):
             fit_label_model("cme", Gaussian(1.0), x, np.zeros(3), coding, np.zeros(1), None)
     finally:
         label_models.MOST_REFERENCE = before
