@@ -175,8 +175,11 @@ class KAIROS:
         state = start(computing, labelling, x, codes, r, reference_codes, mass)
         _tell_single(len(state))
         tell_extreme(kernel, state.sums)
-        roles = Roles(*(name if isinstance(name, str) else None for name in (label, weights)),
-                      None if features is None else tuple(features))  # fmt: skip
+        roles = Roles(
+            label=label if isinstance(label, str) else None,
+            weights=weights if isinstance(weights, str) else None,
+            features=None if features is None else tuple(features),
+        )
         sources = () if rows.frame is None else (rows.frame,)
         value = Valuation(state, encoder, rows.index, self.weighting, self.kind, roles, sources)
         value.values  # noqa: B018 - what cannot be weighted is refused here, not later

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,12 @@ from causalif.valuation.features import to_numpy
 from causalif.valuation.influence import Sums
 from causalif.valuation.labels import LabelCoding
 
-_NAMED = {"gaussian": Gaussian, "laplace": Laplace, "matern": Matern, "inverse_multiquadric": InverseMultiquadric}
+_NAMED: dict[str, Callable[[float], RadialKernel]] = {
+    "gaussian": Gaussian,
+    "laplace": Laplace,
+    "matern": Matern,
+    "inverse_multiquadric": InverseMultiquadric,
+}
 _FAR, _NEAR = 1e-3, 0.99
 
 

@@ -114,7 +114,7 @@ def detection(values: npt.ArrayLike, is_bad: npt.ArrayLike) -> DetectionCurve:
     order = np.argsort(score, kind="stable")
     inspected = np.arange(n + 1)
     found = np.r_[0, np.cumsum(bad[order])]
-    low, high = hypergeom.ppf([[0.025], [0.975]], n, count, inspected)
+    low, high = (np.asarray(hypergeom.ppf(q, n, count, inspected)) for q in (0.025, 0.975))
     frame = pd.DataFrame(
         {
             "inspected": inspected / n,

@@ -181,7 +181,7 @@ def _require_finite(rows: Any, names: Sequence[Any], role: str) -> None:
             finite &= np.isfinite(rows[start : start + _CHUNK]).all(axis=0)
     if finite.all():
         return
-    bad = list(dict.fromkeys(names[j] for j in np.flatnonzero(~finite)))
+    bad = list(dict.fromkeys(names[j] for j in np.flatnonzero(~finite).tolist()))
     listed = ", ".join(repr(name) for name in bad[:5]) + ", ..." * (len(bad) > 5)
     raise InputError(
         f"`{role}` must not hold missing or infinite numbers. Got some in {len(bad)} feature columns: {listed}. "

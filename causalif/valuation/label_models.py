@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import scipy.linalg
 from scipy.special import softmax
 
@@ -187,7 +188,7 @@ def _fit_outside(spec: Any, features: Array, codes: Array, coding: LabelCoding) 
         )
     if classes and not hasattr(model, "predict_proba"):
         raise InputError("`label_model` must have `predict_proba` for classes. Wrap it in CalibratedClassifierCV.")
-    y = codes.astype(np.intp) if classes else codes
+    y: npt.NDArray[Any] = codes.astype(np.intp) if classes else codes
     predicted = np.empty((len(y), coding.width))
     for fold in range(FOLDS):
         out = _fold(y, classes) == fold
@@ -212,7 +213,7 @@ def _seeded(spec: Any) -> Any:
     return model.set_params(**dict.fromkeys(unset, 0)) if unset else model
 
 
-def _fold(y: Array, classes: int) -> Array:
+def _fold(y: npt.NDArray[Any], classes: int) -> npt.NDArray[np.intp]:
     """Deal rows to folds in turn, class by class."""
     order = np.argsort(y, kind="stable") if classes else np.arange(len(y))
     fold = np.empty(len(y), dtype=np.intp)

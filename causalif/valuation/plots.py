@@ -112,8 +112,8 @@ def witness(value: Valuation, ax: Axes | None = None, features: tuple[int, int] 
     spots, clean = (train - center) @ plane, (reference - center) @ plane
     level = value.witness.to_numpy()
     reach = float(np.quantile(np.abs(level), 0.98)) or 1.0
-    ax.scatter(*clean.T, s=9, facecolors="none", edgecolors=_GREY, linewidths=0.5, label="reference")
-    shown = ax.scatter(*spots.T, c=level, s=9, cmap="RdBu", vmin=-reach, vmax=reach, linewidths=0,
+    ax.scatter(clean[:, 0], clean[:, 1], s=9, facecolors="none", edgecolors=_GREY, linewidths=0.5, label="reference")
+    shown = ax.scatter(spots[:, 0], spots[:, 1], c=level, s=9, cmap="RdBu", vmin=-reach, vmax=reach, linewidths=0,
                        rasterized=len(train) > 2_000)  # fmt: skip
     ax.figure.colorbar(shown, ax=ax, label="witness: red is denser than the reference")
     ax.set_xlabel(names[0])

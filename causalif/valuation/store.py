@@ -40,7 +40,7 @@ def save(value: Valuation, path: str | PathLike[str]) -> None:
     arrays, header = _packed(value)
     stream = io.BytesIO()
     text = np.frombuffer(json.dumps(header, allow_nan=False).encode(), dtype=np.uint8)
-    np.savez(stream, allow_pickle=False, header=text, **arrays)  # type: ignore[arg-type]
+    np.savez(stream, allow_pickle=False, header=text, **arrays)
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
     try:

@@ -235,7 +235,7 @@ class Valuation:
         gone = self._positions(index)
         if len(gone) == len(self):
             raise InputError("`index` names every row; at least one must stay.")
-        kept = np.delete(self.index, gone)
+        kept = self.index.delete(gone)
         return replace(self, state=states.remove(self.state, gone), index=kept)
 
     def replace(self, index: Any, batch: Any, label: Any = None, weights: Any = None) -> Valuation:

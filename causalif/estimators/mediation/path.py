@@ -76,7 +76,9 @@ class PathEffect:
     effects and bundles, that counterfactuals of different worlds are independent given covariates. An interventional
     effect needs no such independence, but answers another question: the nodes on the path are drawn anew, each
     independently of the other causes of the next; it equals the product of coefficients in linear models without
-    interactions, and need not add up to the total effect with others.
+    interactions, and need not add up to the total effect with others. It asks what the outcome would be at
+    combinations of mediators that need not occur together: where they are strongly correlated the weights have no
+    finite variance, the estimate rests on the outcome regression beyond the data, and its standard error is too small.
 
     Cost: ``folds`` × 4 × about 4 to 20 regressions.
 

@@ -196,7 +196,7 @@ def test_unusable_arguments(options, message):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("effects", "draws"), [("natural", 200), ("interventional", 200), ("shift", 100)])
+@pytest.mark.parametrize(("effects", "draws"), [("natural", 200), ("overlap", 100), ("shift", 100)])
 def test_coverage(effects, draws):
     """Bias within four Monte Carlo errors, standard errors within a quarter, coverage in the binomial band."""
     table = study(effects, "quadratic" if effects != "shift" else "linear", 1000, draws)
