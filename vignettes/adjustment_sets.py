@@ -1,8 +1,8 @@
 # ---
 # jupyter:
-#   jupytext:
-#     formats: py:percent
 #   kernelspec:
+#     display_name: Python 3
+#     language: python
 #     name: python3
 # ---
 

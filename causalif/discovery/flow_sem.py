@@ -70,7 +70,9 @@ class FlowSEM(SEM):
     the noise of every equation is independent of the causes in it. Where relations are straight lines with normal
     noise no data can tell cause from effect: give ``tiers``, or use :class:`LinearSEM`.
 
-    Bags show how the scores vary with the rows that are scored, not how training would vary.
+    Bags show how the scores vary with the rows that are scored, not how training would vary. They make this model
+    cautious: on four samples of 1,500 rows of a five-node model, paths that do not exist had a stability of at most
+    .001 without bags, and up to .11 with 20; with more networks trained for fewer steps one of them reached .4.
 
     Cost: about 40 ms of one processor per step for 5 nodes, growing with nodes × folds × networks; then one pass over
     all rows for every parent set. Results repeat exactly for the same ``random_state`` and number of threads.

@@ -101,7 +101,7 @@ class MMD:
         settings = {"estimator": "MMD", "features": list(self.features), "group": self.group, "kernel": repr(kernel),
                     "rows": len(treated), "se_source": "influence function",
                     "p-value of equality": self._pvalue(value, null)}  # fmt: skip
-        return Estimate([value], influence[:, None], ["MMD²"], table.index, settings=settings)
+        return Estimate(np.array([value]), influence[:, None], ("MMD²",), table.index, settings=settings)
 
     def pvalue(self, data: Any) -> float:
         """Return the permutation p-value of the test that the two laws are equal.

@@ -9,16 +9,15 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from causalif._errors import InputError
 from causalif._validate import Array, whole_number
 from causalif.kernels import block
-from causalif.valuation import companions, curves, influence, plots, store, tables
+from causalif.valuation import companions, curves, influence, plots, reading, store, tables
 from causalif.valuation import state as states
 from causalif.valuation.features import Encoder, take
-from causalif.valuation.inputs import Rows, read_rows
+from causalif.valuation.inputs import read_rows
 from causalif.valuation.state import State
 from causalif.valuation.weighting import scales
 
@@ -203,10 +202,10 @@ class Valuation:
         -----
         Costs d (N m + m²/2 + m M) multiplications: about 2 m / N of a fit.
         """
-        rows = self._read("batch", batch, label, weights)
-        features, codes, coding = self._encoded(rows, "batch")
-        labels = self._new_index(rows, index)
-        after = states.add(self.state, features, codes, self._weights(rows), coding)
+        rows = reading.read(self, "batch", batch, label, weights)
+        features, codes, coding = reading.encoded(self, rows, "batch")
+        labels = reading.new_index(self, rows, index)
+        after = states.add(self.state, features, codes, reading.weights_of(rows), coding)
         frames = (*self.sources, rows.frame.set_axis(labels)) if rows.frame is not None and self.sources else ()
         return replace(self, state=after, index=self.index.append(labels), sources=frames)
 
@@ -232,7 +231,7 @@ class Valuation:
         -----
         Costs d m (N + M) multiplications for m rows.
         """
-        gone = self._positions(index)
+        gone = reading.positions(self, index)
         if len(gone) == len(self):
             raise InputError("`index` names every row; at least one must stay.")
         kept = self.index.delete(gone)
@@ -255,22 +254,18 @@ class Valuation:
         Valuation
             Equal to a fit on the changed rows.
         """
-        at = self._positions(index)
-        rows = self._read("batch", batch, label, weights)
+        at = reading.positions(self, index)
+        rows = reading.read(self, "batch", batch, label, weights)
         if len(rows.index) != len(at):
             raise InputError(f"`batch` must have one row for each of the {len(at)} labels. Got {len(rows.index)}.")
-        features, codes, coding = self._encoded(rows, "batch")
-        grown = states.add(self.state, features, codes, self._weights(rows), coding)
-        after = states.remove(grown, at)
-        order = np.empty(len(self), dtype=np.intp)
-        order[np.delete(np.arange(len(self)), at)] = np.arange(len(self) - len(at))
-        order[at] = np.arange(len(self) - len(at), len(self))
-        frames = self._original()
+        features, codes, coding = reading.encoded(self, rows, "batch")
+        after = states.exchange(self.state, at, features, codes, reading.weights_of(rows), coding)
+        frames = reading.original(self)
         if frames is not None and rows.frame is not None:
-            frames = pd.concat([frames, rows.frame.set_axis(self.index[at])]).iloc[
-                np.r_[np.delete(np.arange(len(self)), at), np.arange(len(self), len(self) + len(at))][order]
-            ]
-        return replace(self, state=states.select(after, order), sources=() if frames is None else (frames,))
+            order = np.arange(len(self))
+            order[at] = len(self) + np.arange(len(at))
+            frames = pd.concat([frames, rows.frame]).iloc[order].set_axis(self.index)
+        return replace(self, state=after, sources=() if frames is None else (frames,))
 
     def reweight(self, index: Any, weights: Any) -> Valuation:
         """Give rows other weights.
@@ -287,7 +282,7 @@ class Valuation:
         Valuation
             Equal to a fit with these weights.
         """
-        at = self._positions(index)
+        at = reading.positions(self, index)
         numbers = np.broadcast_to(np.asarray(weights, dtype=np.float64), at.shape).copy()
         if not np.isfinite(numbers).all() or (numbers <= 0).any():
             raise InputError("`weights` must be finite numbers above zero; `remove` rows that should not count.")
@@ -312,12 +307,12 @@ class Valuation:
         -----
         Costs d m (N + M) multiplications, and with a label d N M + M³ more.
         """
-        rows = self._read("batch", batch, label, None, with_weights=False)
+        rows = reading.read(self, "batch", batch, label, None, with_weights=False)
         before = self.state
         coding = before.labelling.coding
         if coding is not None and rows.labels is not None:
             before = states.recoded(before, *coding.promoted(rows.labels))
-        features, codes, _ = replace(self, state=before)._encoded(rows, "batch")
+        features, codes, _ = reading.encoded(replace(self, state=before), rows, "batch")
         return replace(self, state=states.add_reference(before, features, codes))
 
     def score(self, new: Any, label: Any = None, weights: Any = None) -> pd.Series:
@@ -341,8 +336,8 @@ class Valuation:
         -----
         Costs d m (N + M) multiplications.
         """
-        rows = self._read("new", new, label, None, with_weights=False)
-        features, codes, coding = self._encoded(rows, "new")
+        rows = reading.read(self, "new", new, label, None, with_weights=False)
+        features, codes, coding = reading.encoded(self, rows, "new")
         before = replace(self.state, labelling=replace(self.state.labelling, coding=coding))
         own, gap, residuals = states.query(before, features, codes)
         (a, b), sums = self.scales, self.state.sums
@@ -372,7 +367,7 @@ class Valuation:
         -----
         Costs d m² multiplications.
         """
-        at, (a, b), sums = self._positions(index), self.scales, self.state.sums
+        at, (a, b), sums = reading.positions(self, index), self.scales, self.state.sums
         if len(at) == len(self):
             raise InputError("`index` names every row; a group must leave some.")
         points = take(self.state.points, at)
@@ -409,7 +404,7 @@ class Valuation:
             Values first.
         """
         shown = self.to_frame()
-        original = self._original() if data is None else data
+        original = reading.original(self) if data is None else data
         if original is not None:
             if len(original) != len(self):
                 raise InputError(f"`data` must have the {len(self):,} train rows. Got {len(original):,}.")
@@ -461,7 +456,7 @@ class Valuation:
             If one group supplies most low values, twice its share or more, or more than half of it is among them:
             acting on a ranking can empty a group.
         """
-        return tables.group_summary(self.values.to_numpy(), self._groups(by), rate)
+        return tables.group_summary(self.values.to_numpy(), reading.groups(self, by), rate)
 
     def companions(self, k_shapley: int = 10, k_distance: int = 5) -> pd.DataFrame:
         """Return two nearest-neighbour scores of every row, high is good, to set beside the values.
@@ -498,7 +493,7 @@ class Valuation:
         DetectionCurve
         """
         ranking = self.values.to_numpy() if scores is None else np.asarray(scores, dtype=np.float64)
-        return curves.detection(ranking, self._aligned("is_bad", is_bad).astype(bool))
+        return curves.detection(ranking, reading.aligned(self, "is_bad", is_bad).astype(bool))
 
     def removal_curve(
         self,
@@ -578,83 +573,3 @@ class Valuation:
     def load(path: str | PathLike[str]) -> Valuation:
         """Read what `save` wrote; nothing in the file is executed."""
         return store.load(path)
-
-    # --- reading ---------------------------------------------------------------------------------------------------
-
-    def _read(self, role: str, data: Any, label: Any, weights: Any, *, with_weights: bool = True) -> Rows:
-        labelled = self.state.labelling.coding is not None
-        label = self.roles.label if label is None else label
-        weights = self.roles.weights if weights is None and with_weights else weights
-        unused = [self.roles.weights] * (not with_weights) + [self.roles.label] * (not labelled)
-        if isinstance(data, pd.DataFrame):
-            data = data.drop(columns=[name for name in unused if name is not None], errors="ignore")
-        if labelled and label is None:
-            raise InputError(f"`label` must be given with `{role}`, as labels came as an array at the first fit.")
-        return read_rows(role, data, label=label if labelled else None, weights=weights, features=self.roles.features)
-
-    def _encoded(self, rows: Rows, role: str) -> tuple[Any, Array | None, Any]:
-        coding = self.state.labelling.coding
-        features = self.encoder(rows.features, role)
-        if coding is None or rows.labels is None:
-            return features, None, coding
-        coding = coding.extended(rows.labels)
-        return features, coding.codes(rows.labels, role), coding
-
-    def _weights(self, rows: Rows) -> Array:
-        return np.ones(len(rows.index)) if rows.weights is None else rows.weights
-
-    def _positions(self, index: Any) -> npt.NDArray[np.intp]:
-        wanted = pd.Index([index] if np.isscalar(index) or isinstance(index, tuple) else index)
-        missing = wanted[~wanted.isin(self.index)]
-        if len(missing):
-            raise InputError(f"`index` names rows that are not there: {missing[:5].tolist()}. Look at `values.index`.")
-        if wanted.has_duplicates:
-            raise InputError("`index` names a row twice.")
-        if not self.index.is_unique:
-            return np.flatnonzero(self.index.isin(wanted))
-        return np.asarray(self.index.get_indexer(wanted))
-
-    def _new_index(self, rows: Rows, given: Any) -> pd.Index:
-        if given is not None:
-            labels = pd.Index(given)
-        elif rows.frame is not None:
-            labels = rows.index
-        elif pd.api.types.is_integer_dtype(self.index.dtype):
-            first = int(self.index.max()) + 1
-            labels = pd.RangeIndex(first, first + len(rows.index))
-        else:
-            raise InputError("`index` must be given for rows of an array: the labels so far are not whole numbers.")
-        if len(labels) != len(rows.index):
-            raise InputError(f"`index` must have {len(rows.index)} labels. Got {len(labels)}.")
-        repeated = labels[labels.isin(self.index) | labels.duplicated()]
-        if len(repeated):
-            raise InputError(
-                f"`batch` repeats row labels: {repeated[:5].tolist()}. Give new ones with `index`, so that rows can be "
-                "told apart."
-            )
-        return labels
-
-    def _original(self) -> pd.DataFrame | None:
-        if not self.sources:
-            return None
-        frame = self.sources[0] if len(self.sources) == 1 else pd.concat(self.sources)
-        if len(frame) == len(self):
-            return frame
-        return frame.loc[self.index] if frame.index.is_unique else None
-
-    def _groups(self, by: Any) -> pd.Series:
-        if not isinstance(by, str):
-            groups = by if isinstance(by, pd.Series) else pd.Series(np.asarray(by), name="group")
-            return pd.Series(self._aligned("by", groups), name=groups.name)
-        original = self._original()
-        if original is None or by not in original.columns:
-            raise InputError(f"`by` names {by!r}, which is no column of the fitted rows. Pass a Series of groups.")
-        return original[by]
-
-    def _aligned(self, name: str, values: Any) -> npt.NDArray[Any]:
-        if isinstance(values, pd.Series) and values.index.is_unique and self.index.isin(values.index).all():
-            values = values.loc[self.index]
-        plain = np.asarray(values)
-        if plain.shape != (len(self),):
-            raise InputError(f"`{name}` must have one value per train row, {len(self):,}. Got {plain.shape}.")
-        return plain
