@@ -23,7 +23,7 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 import pandas as pd
 
-from causalif._sem_designs import simulate_random_sem, simulate_sem1
+from causalif.datasets import simulate_random_sem, simulate_sem1
 from causalif.discovery import FlowSEM, SplineSEM
 
 Path = tuple[str, ...]

@@ -82,6 +82,10 @@ class FewClustersWarning(CausalifWarning):
     """Clustered standard errors rest on few clusters."""
 
 
+class ConvergenceWarning(CausalifWarning):
+    """Chains or an approximation have not settled."""
+
+
 class LearnerError(CausalifError):
     """A learner failed; the message names the nuisance, the fold and the learner."""
 

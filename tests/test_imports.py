@@ -26,7 +26,6 @@ ALLOWED: dict[str, set[str]] = {
     "errors": {"_errors"},
     "_validate": {"_errors"},
     "datasets": BASE,
-    "_sem_designs": BASE,
     "results": BASE,
     "graphs": BASE,
     "kernels": BASE,

@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 import causalif as ci
-from causalif._sem_designs import simulate_null_sem, simulate_random_sem, simulate_sem1
+from causalif.datasets import simulate_null_sem, simulate_random_sem, simulate_sem1
 
 # %% [markdown]
 # ## Five columns, two paths

@@ -12,7 +12,7 @@ import pandas as pd
 from joblib import Parallel, delayed, effective_n_jobs
 from threadpoolctl import threadpool_limits
 
-from causalif._errors import CausalifWarning, ConvergenceError, tell
+from causalif._errors import ConvergenceWarning, ConvergenceError, tell
 from causalif._validate import Array
 from causalif.discovery.exact import sample_exact, seconds_left
 from causalif.discovery.families import Draws, Families, Masks
@@ -139,7 +139,7 @@ def collect(results: Iterable[Draws], wanted: int, deadline: float | None) -> Ba
         why = "an interrupt" if interrupted else "`time_limit`"
         tell(
             f"Stopped by {why}: {len(done)} of {wanted} bags are in the posterior, which is marked complete=False.",
-            CausalifWarning,
+            ConvergenceWarning,
         )
     return _together(done, complete=len(done) == wanted)
 

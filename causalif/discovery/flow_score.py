@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from causalif._errors import CausalifWarning, InputError, tell
+from causalif._errors import ConvergenceWarning, InputError, tell
 from causalif._validate import Array
 from causalif.discovery.columns import Columns
 from causalif.discovery.families import Masks
@@ -273,7 +273,7 @@ def _affordable(
         tell(
             f"`time_limit` leaves time for {steps} of {training.steps} training steps: the networks are less well "
             "trained than asked for. Raise `time_limit`, or use SplineSEM.",
-            CausalifWarning,
+            ConvergenceWarning,
         )
     return steps
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from causalif._errors import CausalifWarning, InputError, tell
+from causalif._errors import ConvergenceWarning, InputError, tell
 from causalif._validate import whole_number
 from causalif.discovery.families import Adjacency, Draws, Families, Masks, adjacency_of
 from causalif.discovery.order_moves import reorder
@@ -62,7 +62,7 @@ def sample_mcmc(
         Sweeps thrown away at the start of each chain, in the first 60% of which the scores are flattened, less and
         less; default 60 + 10 p.
     thin : int, optional
-        Sweeps between kept DAGs, default 1 up to 8 nodes and p / 8 beyond. A sweep is one node moved to a place drawn
+        Sweeps between kept DAGs, default 1 below 10 nodes and p / 5 beyond. A sweep is one node moved to a place drawn
         from its conditional law over all places, and p / 2 swaps, splits and merges.
 
     Returns
@@ -74,7 +74,7 @@ def sample_mcmc(
 
     Warns
     -----
-    CausalifWarning
+    ConvergenceWarning
         If R-hat of an edge exceeds 1.05, or the chains were stopped before the first draw.
 
     Notes
@@ -102,7 +102,7 @@ def sample_mcmc(
     p = families.p
     run = _Run(
         warmup=whole_number("warmup", 60 + 10 * p if warmup is None else warmup, 0),
-        thin=whole_number("thin", max(1, p // 8) if thin is None else thin, 1),
+        thin=whole_number("thin", max(1, p // 5) if thin is None else thin, 1),
         kept=max(math.ceil(draws / chains), FEWEST_PER_CHAIN),
         deadline=math.inf if deadline is None else deadline,
     )
@@ -149,7 +149,7 @@ def _chains(families: Families, rngs: list[np.random.Generator], run: _Run, prog
             tell(
                 "The chains were stopped before their first draw: these DAGs come from unfinished warm-up, one for "
                 "each chain. Raise `time_limit`, or lower `max_parents`.",
-                CausalifWarning,
+                ConvergenceWarning,
             )
             kept.append([scores.draw_parents(state, rng) for state, rng in zip(states, rngs, strict=True)])
     return np.array(kept).transpose(1, 0, 2), len(kept) == run.kept
@@ -345,7 +345,7 @@ def _warn(table: pd.DataFrame) -> None:
             f"R-hat exceeds {RHAT_LIMIT} for {len(apart)} of {len(table)} possible edges (largest "
             f"{worst['r_hat']:.2f}, {worst['from']} -> {worst['to']}): the chains have not settled on the same "
             "posterior. Draw more, lengthen `warmup`, give `tiers`, or lower `max_parents`.",
-            CausalifWarning,
+            ConvergenceWarning,
         )
 
 

@@ -78,7 +78,7 @@ class SplineSEM(SEM):
 
     Examples
     --------
-    >>> from causalif._sem_designs import simulate_sem1
+    >>> from causalif.datasets import simulate_sem1
     >>> data, truth = simulate_sem1(500, random_state=1)
     >>> posterior = SplineSEM(bag=0, draws=200).fit(data)
     >>> posterior.stability(("A", "M1", "M2", "Y")).pss > 0.9

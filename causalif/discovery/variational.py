@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from causalif._errors import CausalifWarning, InputError, tell
+from causalif._errors import ConvergenceWarning, InputError, tell
 from causalif._validate import Array, whole_number
 from causalif.discovery.exact import blocks_of, log_evidence
 from causalif.discovery.families import Draws, Families, masks_of
@@ -87,7 +87,7 @@ def sample_variational(
 
     Warns
     -----
-    CausalifWarning
+    ConvergenceWarning
         If the best restart is known to lie more than 3 nats below the exact evidence, or the time ran out.
 
     Notes
@@ -133,7 +133,7 @@ def sample_variational(
     if done < steps:
         tell(
             f"Stopped after {done} of {steps} steps: the approximation is unfinished. Raise `time_limit`.",
-            CausalifWarning,
+            ConvergenceWarning,
         )
     return _result(families, target, fit, draws, rng, done == steps)
 
@@ -348,7 +348,7 @@ def _warn(gap: float) -> None:
         tell(
             f"The best of the restarts lies {gap:.1f} nats below the exact log evidence: the variational posterior "
             'misses structures and is too sure of itself. Use engine="exact" or "mcmc", or more restarts.',
-            CausalifWarning,
+            ConvergenceWarning,
         )
 
 

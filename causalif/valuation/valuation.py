@@ -49,8 +49,8 @@ class Valuation:
     .. math:: F(Q) = a \, \mathrm{MMD}^2(Q, P) + b \, E_Q |\psi(Y) - m_P(X)|, \qquad
         v_i = - \tfrac{d}{d\varepsilon} F\{(1 - \varepsilon) Q + \varepsilon \delta_{z_i}\}
 
-    or, with ``kind="leave_one_out"``, :math:`v_i = F(Q_{-i}) - F(Q)`. High is good. Made by `KAIROS.fit`; every change
-    returns a new one.
+    or, with ``kind="leave_one_out"``, :math:`v_i = F(Q_{-i}) - F(Q)`, the factors a and b held fixed. High is good.
+    Made by `KAIROS.fit`; every change returns a new one.
 
     Parameters
     ----------

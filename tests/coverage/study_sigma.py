@@ -21,7 +21,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from causalif._errors import CausalifError, CausalifWarning
-from causalif._sem_designs import simulate_sem2
+from causalif.datasets import simulate_sem2
 from causalif.discovery import SplineSEM
 from causalif.estimators.sigma import SIGMA
 

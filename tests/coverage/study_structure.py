@@ -3,7 +3,7 @@
     python tests/coverage/study_structure.py
     python tests/coverage/study_structure.py --sems 10 --settings "nonlinear, 150"
 
-Each setting draws models of five nodes (`causalif._sem_designs.simulate_random_sem`), numbered from zero, and scores
+Each setting draws models of five nodes (`causalif.datasets.simulate_random_sem`), numbered from zero, and scores
 every one of the 200 directed paths of at most three edges that five nodes allow; about 4% of them are true. A path that
 no draw holds is scored 1/(2 S) with S draws, a path that every draw holds 1 − 1/(2 S), in the log-loss. "expected"
 gives the figures that an independent prototype of the method printed for the same settings.
@@ -24,7 +24,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from causalif._errors import IdentificationWarning
-from causalif._sem_designs import simulate_random_sem
+from causalif.datasets import simulate_random_sem
 from causalif.discovery import LinearSEM, SplineSEM
 
 SETTINGS: dict[str, dict[str, Any]] = {

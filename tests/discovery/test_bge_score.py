@@ -13,7 +13,7 @@ from scipy.special import multigammaln
 from scipy.stats import multivariate_normal, wishart
 
 from causalif._errors import DataWarning, InputError
-from causalif._sem_designs import simulate_random_sem, simulate_sem2
+from causalif.datasets import simulate_random_sem, simulate_sem2
 from causalif.discovery.bge_score import BGeScorer
 from causalif.discovery.columns import read_columns
 from causalif.discovery.exact import log_evidence, sample_exact

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from causalif._errors import InputError
-from causalif._sem_designs import simulate_null_sem, simulate_random_sem, simulate_sem1, simulate_sem2
+from causalif.datasets import simulate_null_sem, simulate_random_sem, simulate_sem1, simulate_sem2
 
 
 @pytest.mark.parametrize("simulate", [simulate_sem1, simulate_null_sem, simulate_sem2, simulate_random_sem])

@@ -13,7 +13,7 @@ pytest.importorskip("pyro")
 
 # ruff: noqa: E402
 from causalif._errors import IdentificationWarning, InputError
-from causalif._sem_designs import simulate_sem1
+from causalif.datasets import simulate_sem1
 from causalif.discovery.flow_sem import FlowSEM
 
 QUICK = {"steps": 200, "hidden": 16, "networks": 1, "folds": 2, "progress": False, "draws": 200}
@@ -93,8 +93,9 @@ def test_sem1_paths(seed):
 
 
 @pytest.mark.slow
-def test_sem1_paths_with_bags():
-    """Bags leave single false paths above .10 on some samples (seed 1: .11), so the average over samples is held."""
-    true, false = np.array([sem1_stability(seed, 20) for seed in (0, 1, 2)]).T
-    assert true.min() >= 0.85
-    assert false.mean() <= 0.10
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_sem1_paths_with_bags(seed):
+    """Reweighted bags are noisier than one fit: false paths stay below the default threshold of SIGMA, not below .10."""
+    true, false = sem1_stability(seed, 20)
+    assert true >= 0.85
+    assert false < 0.15

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from causalif._errors import CausalifWarning, InputError
-from causalif._sem_designs import simulate_random_sem
+from causalif.datasets import simulate_random_sem
 from causalif.discovery import mcmc, order_moves
 from causalif.discovery.background import Background
 from causalif.discovery.columns import read_columns

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from causalif._errors import CausalifWarning, ConvergenceError, IdentificationWarning, InputError
-from causalif._sem_designs import simulate_null_sem, simulate_random_sem, simulate_sem1, simulate_sem2
+from causalif.datasets import simulate_null_sem, simulate_random_sem, simulate_sem1, simulate_sem2
 from causalif.discovery import LinearSEM, SplineSEM, bag
 from causalif.discovery.background import Background
 from causalif.discovery.bag import choose_sampler

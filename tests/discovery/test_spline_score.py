@@ -9,7 +9,7 @@ import statsmodels.api as sm
 from formulaic import model_matrix
 
 from causalif._errors import InputError
-from causalif._sem_designs import simulate_sem1, simulate_sem2
+from causalif.datasets import simulate_sem1, simulate_sem2
 from causalif.discovery.columns import read_columns
 from causalif.discovery.families import parent_sets
 from causalif.discovery.gram import cross_products, residual_sums

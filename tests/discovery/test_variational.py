@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from causalif._errors import CausalifWarning, InputError
-from causalif._sem_designs import simulate_random_sem, simulate_sem1
+from causalif.datasets import simulate_random_sem, simulate_sem1
 from causalif.discovery import variational
 from causalif.discovery.background import Background
 from causalif.discovery.columns import read_columns

@@ -58,7 +58,7 @@ def test_numeric_labels_come_back(tmp_path):
 
 def test_what_cannot_be_saved(tmp_path):
     with pytest.raises(InputError, match="cannot be saved without pickle"):
-        fitted(label_model=RandomForestClassifier(5)).save(tmp_path / "v")
+        fitted(label_model=RandomForestClassifier(5), weighting=(1, 1)).save(tmp_path / "v")
     with pytest.raises(InputError, match="several levels"):
         fitted(pd.MultiIndex.from_product([range(3), range(10)])).save(tmp_path / "v")
     with pytest.raises(InputError, match="Only numbers, text and bools"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -17,12 +17,27 @@ Edges: TypeAlias = tuple[tuple[str, str], ...]
 NODES = ("C", "A", "M1", "M2", "Y")
 
 
+class SimulatedSEM(NamedTuple):
+    """A simulated table and the structure that it was drawn from.
+
+    Parameters
+    ----------
+    data : pandas.DataFrame
+        The rows that an analyst would see.
+    truth : mapping
+        ``edges``, ``paths`` and, where they are known, ``effects``.
+    """
+
+    data: pd.DataFrame
+    truth: Truth
+
+
 def _standardised(columns: Mapping[str, Array]) -> pd.DataFrame:
     frame = pd.DataFrame(dict(columns))
     return (frame - frame.mean()) / frame.std(ddof=0)
 
 
-def simulate_sem1(n: int, random_state: int | np.random.Generator = 0) -> tuple[pd.DataFrame, Truth]:
+def simulate_sem1(n: int, random_state: int | np.random.Generator = 0) -> SimulatedSEM:
     """Draw five continuous columns with two directed paths from A to Y: A -> M1 -> M2 -> Y and A -> Y.
 
     C = ε; A = 1.2 tanh C + .6 ε; M1 = sin(1.5 A) + .5 ε; M2 = .8 M1² + .4 ε;
@@ -37,7 +52,7 @@ def simulate_sem1(n: int, random_state: int | np.random.Generator = 0) -> tuple[
 
     Returns
     -------
-    (DataFrame, dict)
+    SimulatedSEM
         The table and its truth: ``edges``, ``paths`` from A to Y.
     """
     rng, n = np.random.default_rng(random_state), whole_number("n", n, 2)
@@ -49,10 +64,10 @@ def simulate_sem1(n: int, random_state: int | np.random.Generator = 0) -> tuple[
     y = np.tanh(1.5 * m2) + 0.5 * a + 0.4 * np.cos(c) + 0.5 * e[4]
     edges = (("C", "A"), ("C", "Y"), ("A", "M1"), ("M1", "M2"), ("M2", "Y"), ("A", "Y"))
     truth = {"edges": edges, "paths": (("A", "M1", "M2", "Y"), ("A", "Y"))}
-    return _standardised({"C": c, "A": a, "M1": m1, "M2": m2, "Y": y}), truth
+    return SimulatedSEM(_standardised({"C": c, "A": a, "M1": m1, "M2": m2, "Y": y}), truth)
 
 
-def simulate_null_sem(n: int, random_state: int | np.random.Generator = 0) -> tuple[pd.DataFrame, Truth]:
+def simulate_null_sem(n: int, random_state: int | np.random.Generator = 0) -> SimulatedSEM:
     """Draw five continuous columns in which nothing depends on A.
 
     C, A = ε; M1 = sin C + .5 ε; M2 = .8 M1² + .5 ε; Y = tanh M2 + .5 ε; every column standardised.
@@ -64,7 +79,7 @@ def simulate_null_sem(n: int, random_state: int | np.random.Generator = 0) -> tu
 
     Returns
     -------
-    (DataFrame, dict)
+    SimulatedSEM
         The table and its truth: ``edges``, no ``paths`` from A to Y.
     """
     rng, n = np.random.default_rng(random_state), whole_number("n", n, 2)
@@ -73,10 +88,10 @@ def simulate_null_sem(n: int, random_state: int | np.random.Generator = 0) -> tu
     m2 = 0.8 * m1**2 + 0.5 * e[3]
     y = np.tanh(m2) + 0.5 * e[4]
     truth = {"edges": (("C", "M1"), ("M1", "M2"), ("M2", "Y")), "paths": ()}
-    return _standardised({"C": e[0], "A": e[1], "M1": m1, "M2": m2, "Y": y}), truth
+    return SimulatedSEM(_standardised({"C": e[0], "A": e[1], "M1": m1, "M2": m2, "Y": y}), truth)
 
 
-def simulate_sem2(n: int, random_state: int | np.random.Generator = 0) -> tuple[pd.DataFrame, Truth]:
+def simulate_sem2(n: int, random_state: int | np.random.Generator = 0) -> SimulatedSEM:
     """Draw a linear model with a binary treatment, an interaction, and two mediators that share a cause.
 
     C ~ N(0, 1); A ~ Bernoulli(expit .8 C); L = .7 A + .5 C + .8 ε; M = .6 A + .5 L + .3 C + .7 ε;
@@ -89,7 +104,7 @@ def simulate_sem2(n: int, random_state: int | np.random.Generator = 0) -> tuple[
 
     Returns
     -------
-    (DataFrame, dict)
+    SimulatedSEM
         The table and its truth: ``edges``, ``paths`` from A to Y, and ``effects`` of a unit change of A.
     """
     rng, n = np.random.default_rng(random_state), whole_number("n", n, 2)
@@ -107,7 +122,7 @@ def simulate_sem2(n: int, random_state: int | np.random.Generator = 0) -> tuple[
     }  # fmt: skip
     paths = (("A", "Y"), ("A", "L", "Y"), ("A", "M", "Y"), ("A", "L", "M", "Y"))
     frame = pd.DataFrame({"C": c, "A": a, "L": low, "M": m, "Y": y})
-    return frame, {"edges": edges, "paths": paths, "effects": effects}
+    return SimulatedSEM(frame, {"edges": edges, "paths": paths, "effects": effects})
 
 
 def simulate_random_sem(
@@ -116,7 +131,7 @@ def simulate_random_sem(
     form: Literal["nonlinear", "linear"] = "nonlinear",
     noise: Literal["normal", "t4"] = "normal",
     nodes: int = 5,
-) -> tuple[pd.DataFrame, Truth]:
+) -> SimulatedSEM:
     """Draw a random structural equation model and a table from it.
 
     The columns come in random order, each earlier one a parent with probability 1/2. A parent z contributes
@@ -136,7 +151,7 @@ def simulate_random_sem(
 
     Returns
     -------
-    (DataFrame, dict)
+    SimulatedSEM
         The table and its truth: ``edges``.
     """
     one_of("form", form, ("nonlinear", "linear"))
@@ -152,7 +167,7 @@ def simulate_random_sem(
                 total = total + _contribution(z, form, rng)
                 edges.append((parent, names[j]))
         columns[names[j]] = (total - total.mean()) / total.std()
-    return pd.DataFrame({name: columns[name] for name in names}), {"edges": tuple(edges)}
+    return SimulatedSEM(pd.DataFrame({name: columns[name] for name in names}), {"edges": tuple(edges)})
 
 
 def _contribution(z: Array, form: str, rng: np.random.Generator) -> Array:
