@@ -12,7 +12,7 @@ import pandas as pd
 from joblib import Parallel, delayed, effective_n_jobs
 from threadpoolctl import threadpool_limits
 
-from causalif._errors import ConvergenceWarning, ConvergenceError, tell
+from causalif._errors import ConvergenceError, ConvergenceWarning, tell
 from causalif._validate import Array
 from causalif.discovery.exact import sample_exact, seconds_left
 from causalif.discovery.families import Draws, Families, Masks

@@ -95,7 +95,7 @@ def test_sem1_paths(seed):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_sem1_paths_with_bags(seed):
-    """Reweighted bags are noisier than one fit: false paths stay below the default threshold of SIGMA, not below .10."""
+    """Reweighted bags are noisier than one fit: false paths stay below the threshold of SIGMA, not below .10."""
     true, false = sem1_stability(seed, 20)
     assert true >= 0.85
     assert false < 0.15

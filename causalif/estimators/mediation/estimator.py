@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from causalif._errors import InputError
 from causalif._validate import one_of
-from causalif.engine.crossfit import cross_fit
+from causalif.engine.crossfit import CrossFit, cross_fit
 from causalif.engine.learners import Learners
 from causalif.engine.problem import Plan
 from causalif.estimands.path_effect import Combination
@@ -154,7 +154,7 @@ class Mediation:
         plan = read_plan(self, columns.table, (self.treatment,) if self.shift is None else ())
         require_arms(columns, exposure, plan)
         estimand = self._question(blocks, columns, exposure)
-        result = cross_fit([estimand], columns.table, plan)
+        result = additive(cross_fit([estimand], columns.table, plan))
         tables, warned = judged(result, columns, exposure, columns.of(self.adjust))
         settings = self._settings(columns, exposure, plan, result.folds) | {"warnings": warned}
         return MediationResult(
@@ -194,6 +194,20 @@ class Mediation:
     def _settings(self, columns: Columns, exposure: Exposure, plan: Plan, folds: Any) -> dict[str, Any]:
         settings = common_settings("Mediation", self, columns.table, plan, folds)
         return settings | {"mediators": list(self.mediators)} | described(exposure, columns, self.reference)
+
+
+def additive(result: CrossFit) -> CrossFit:
+    """Let the parts add up to the total where medians over repeats do not: the direct effect is what is left."""
+    if result.splits is None:
+        return result
+    values, influence = result.values.copy(), result.influence.copy()
+    at = {label: j for j, label in enumerate(result.labels)}
+    via = [j for label, j in at.items() if label.startswith("via ")]
+    if via:
+        values[at["indirect"]], influence[:, at["indirect"]] = values[via].sum(), influence[:, via].sum(axis=1)
+    values[at["direct"]] = values[at["total"]] - values[at["indirect"]]
+    influence[:, at["direct"]] = influence[:, at["total"]] - influence[:, at["indirect"]]
+    return replace(result, values=values, influence=influence)
 
 
 def described(exposure: Exposure, columns: Columns, reference: str) -> dict[str, Any]:

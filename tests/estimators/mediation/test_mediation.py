@@ -142,6 +142,17 @@ def test_parts_add_up_row_by_row(shift, reference):
     assert fit.params["direct"] + fit.params["indirect"] == pytest.approx(fit.params["total"], abs=1e-12)
 
 
+@pytest.mark.parametrize("blocks", [["m"], [["m"], ["k"]]])
+def test_parts_add_up_to_the_total_over_repeats(blocks):
+    data = linear(400)
+    data["k"] = np.random.default_rng(5).normal(size=len(data)) + 0.3 * data["m"]
+    fit = fit_linear(data, mediators=blocks, repeats=3)
+    parts = ["via m", "via k"] if len(blocks) > 1 else ["indirect"]
+    assert fit.params["total"] == pytest.approx(fit.params["direct"] + fit.params[parts].sum(), abs=1e-10)
+    influence = fit.influence
+    np.testing.assert_allclose(influence["total"], influence["direct"] + influence[parts].sum(axis=1), atol=1e-10)
+
+
 def test_repeats_pool_every_term():
     fit = fit_linear(linear(400), repeats=3)
     assert set(fit.splits["term"]) == set(fit.labels)
