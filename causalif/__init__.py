@@ -6,12 +6,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from causalif import datasets, errors, graphs, influence, kernels, testing
+    from causalif import datasets, errors, graphs, influence, kernels, testing, valuation
     from causalif.discovery import FlowSEM, LinearSEM, SplineSEM
     from causalif.estimators.ate import ATE
     from causalif.estimators.compare_sets import compare_sets
     from causalif.estimators.invalid_iv import InvalidIVATE
+    from causalif.estimators.kairos import KAIROS
     from causalif.estimators.mediation import Mediation, PathEffect
+    from causalif.estimators.mmd import MMD
     from causalif.estimators.sigma import SIGMA
     from causalif.estimators.wcde import WCDE
     from causalif.graphs import PDAG, adjustment_sets, parse_dag
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from causalif.results.compare import compare
     from causalif.results.estimate import Estimate, concat
     from causalif.testing.selfcheck import selfcheck
+    from causalif.valuation import Valuation
 
 __version__ = "0.1.0"
 
@@ -30,12 +33,15 @@ _HOME = {
     "Estimate": "causalif.results.estimate",
     "FlowSEM": "causalif.discovery",
     "InvalidIVATE": "causalif.estimators.invalid_iv",
+    "KAIROS": "causalif.estimators.kairos",
     "LinearSEM": "causalif.discovery",
+    "MMD": "causalif.estimators.mmd",
     "Mediation": "causalif.estimators.mediation",
     "PDAG": "causalif.graphs",
     "PathEffect": "causalif.estimators.mediation",
     "SIGMA": "causalif.estimators.sigma",
     "SplineSEM": "causalif.discovery",
+    "Valuation": "causalif.valuation",
     "WCDE": "causalif.estimators.wcde",
     "adjustment_sets": "causalif.graphs",
     "case_influence": "causalif.influence",
@@ -47,10 +53,12 @@ _HOME = {
     "parse_dag": "causalif.graphs",
     "selfcheck": "causalif.testing.selfcheck",
 }
-_MODULES = ("datasets", "errors", "graphs", "influence", "kernels", "testing")
+_MODULES = ("datasets", "errors", "graphs", "influence", "kernels", "testing", "valuation")
 
 __all__ = [
     "ATE",
+    "KAIROS",
+    "MMD",
     "PDAG",
     "SIGMA",
     "WCDE",
@@ -62,6 +70,7 @@ __all__ = [
     "Mediation",
     "PathEffect",
     "SplineSEM",
+    "Valuation",
     "__version__",
     "adjustment_sets",
     "case_influence",
@@ -78,6 +87,7 @@ __all__ = [
     "parse_dag",
     "selfcheck",
     "testing",
+    "valuation",
 ]
 
 
