@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 # Before anything imports matplotlib: tests have no screen.
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -52,3 +53,11 @@ def frame_invalid_iv() -> pd.DataFrame:
 def frame_clustered() -> pd.DataFrame:
     """600 rows x1, x2, z, a, y, cluster in 60 clusters with one-sided non-compliance, true effect 1."""
     return datasets.simulate_noncompliance(600, clusters=60, random_state=1).data
+
+
+@pytest.fixture(autouse=True)
+def _interruptible() -> Iterator[None]:
+    """Jobs that a shell starts in the background ignore Ctrl-C, and so would these tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

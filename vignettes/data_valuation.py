@@ -29,7 +29,7 @@ from matplotlib import pyplot as plt
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from causalif.estimators.kairos import KAIROS
+import causalif as ci
 from causalif.valuation import plots
 
 pixels, digit = load_digits(return_X_y=True)
@@ -76,7 +76,7 @@ def spoiled(defect, rows):
 
 # %%
 x, y, bad = spoiled("labels", train)
-value = KAIROS().fit(x, reference=pixels[clean], label=y, reference_label=digit[clean])
+value = ci.KAIROS().fit(x, reference=pixels[clean], label=y, reference_label=digit[clean])
 print(value)
 print(value.table(5).round(2))
 
@@ -94,7 +94,7 @@ assert found.auroc > 0.99
 assert 0.4 < blind.auroc < 0.6
 assert found.precision > 0.9
 value.plot("components", is_bad=bad)
-plt.gca().set_title("Wrong labels: only the label part sees them")
+_ = plt.gca().set_title("Wrong labels: only the label part sees them")
 
 # %% [markdown]
 # ## Which score finds what
@@ -108,8 +108,8 @@ table, curves = {}, {}
 for defect in ("labels", "noise", "backdoor"):
     x, y, bad = spoiled(defect, train)
     given = {"reference": pixels[clean], "label": y, "reference_label": digit[clean]}
-    value = KAIROS().fit(x, **given)
-    published = KAIROS(bandwidth="median", label_model="classifier", weighting="paper").fit(x, **given)
+    value = ci.KAIROS().fit(x, **given)
+    published = ci.KAIROS(bandwidth="median", label_model="classifier", weighting="paper").fit(x, **given)
     near = value.companions()
     scores = {
         "values": value.values,
@@ -182,7 +182,7 @@ assert sound < 0.25
 
 # %%
 x, y, bad = spoiled("labels", train)
-value = KAIROS().fit(x, reference=pixels[clean], label=y, reference_label=digit[clean])
+value = ci.KAIROS().fit(x, reference=pixels[clean], label=y, reference_label=digit[clean])
 model, held_out = LogisticRegression(max_iter=300), (pixels[test], digit[test])
 rates = (0.0, 0.1, 0.2, 0.3, 0.4)
 lowest = value.removal_curve(model, *held_out, rates=rates, draws=2)
@@ -202,7 +202,7 @@ assert lowest.frame["score"][2] > highest.frame["score"][2]
 # on everything. Here batches of a hundred arrive one after the other, and half of the fourth one carries the backdoor.
 
 # %%
-stream = [KAIROS(precision="float64").fit(pixels[train[:400]], reference=pixels[clean], label=digit[train[:400]],
+stream = [ci.KAIROS(precision="float64").fit(pixels[train[:400]], reference=pixels[clean], label=digit[train[:400]],
                                           reference_label=digit[clean])]  # fmt: skip
 for batch in range(5):
     rows = train[400 + 100 * batch : 500 + 100 * batch]
@@ -228,7 +228,7 @@ assert np.allclose(undone.values, stream[3].values, atol=1e-10)
 
 # %%
 no_eights = clean[digit[clean] != 8]
-skewed = KAIROS(label_model=None).fit(pixels[train], reference=pixels[no_eights])
+skewed = ci.KAIROS(label_model=None).fit(pixels[train], reference=pixels[no_eights])
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     groups = skewed.group_summary(pd.Series(digit[train], name="digit"))

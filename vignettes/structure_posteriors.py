@@ -72,7 +72,7 @@ print(doubtful.paths("A", "Y").drop(columns="nodes").round(3).to_string())
 print(f"entropy: {posterior.entropy:.2f} nats with 1,500 rows, {doubtful.entropy:.2f} with 150")
 assert doubtful.entropy > posterior.entropy + 0.5
 ax = doubtful.plot()
-ax.set_title("150 rows: probability of every edge", fontsize=10)
+_ = ax.set_title("150 rows: probability of every edge", fontsize=10)
 
 # %% [markdown]
 # ## When nothing is there
@@ -150,7 +150,7 @@ assert doubted[1] < 0.1
 assert bagged[1][bagged[0] > 0.7].mean() > 0.97
 ax.set_xlabel("path stability score")
 ax.set_ylabel("share of paths that are there")
-ax.legend(frameon=False)
+_ = ax.legend(frameon=False)
 
 # %% [markdown]
 # ## Straight lines: what no data can tell

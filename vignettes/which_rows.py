@@ -24,7 +24,7 @@ from matplotlib import pyplot as plt
 from statsmodels.sandbox.regression.gmm import IV2SLS
 
 import causalif as ci
-from causalif.influence import case_influence, most_influential, remove, validate
+from causalif.influence import remove, validate
 
 # %% [markdown]
 # ## The number, in one line
@@ -50,7 +50,7 @@ from causalif.influence import case_influence, most_influential, remove, validat
 # %%
 nsw = ci.datasets.load_nsw()
 fit = ci.ATE(outcome="re78", treatment="train", learners="linear", folds=1).fit(nsw)
-sign = most_influential(fit, goal="sign")
+sign = ci.most_influential(fit, goal="sign")
 print(sign.summary())
 
 # %% [markdown]
@@ -94,7 +94,7 @@ ax = sign.plot()
 ax.set_ylabel("effect of training, $1000")
 print(f"observed {sign.share:.1%}, noise alone {sign.noise_share:.1%}")
 assert np.isclose(sign.noise_share, 0.060, atol=0.001)
-significance = most_influential(fit, goal="significance")
+significance = ci.most_influential(fit, goal="significance")
 print(f"rows to lose significance: {significance.size} ({significance.share:.1%})")
 assert significance.size == 4
 
@@ -112,7 +112,7 @@ x = rng.normal(size=200)
 y = -0.3 * x + rng.normal(size=200)
 x, y = np.r_[x, np.full(6, 12.0)], np.r_[y, np.full(6, 8.0)]
 line = sm.OLS(y, sm.add_constant(x)).fit()
-planted = most_influential(line, "sign", "x1")
+planted = ci.most_influential(line, "sign", "x1")
 print(planted.summary())
 assert set(planted.rows) == set(range(200, 206))
 assert planted.counts[["influence", "rescaled"]].isna().all()
@@ -131,7 +131,7 @@ iv = IV2SLS(
     sm.add_constant(card[["educ", *controls]].astype(float)),
     sm.add_constant(card[["nearc4", *controls]].astype(float)),
 ).fit()
-schooling = most_influential(iv, "sign", "educ")
+schooling = ci.most_influential(iv, "sign", "educ")
 print(schooling.summary())
 
 # %% [markdown]
@@ -155,7 +155,7 @@ plt.close("all")
 # Single rows can be inspected directly. `exact` is what a refit would give.
 
 # %%
-rows = case_influence(iv, "educ")
+rows = ci.case_influence(iv, "educ")
 print(rows.loc[rows["exact"].abs().nlargest(5).index, ["exact", "leverage", "reason"]].round(4).to_string())
 first = rows["exact"].abs().idxmax()
 assert np.isclose(remove(iv, [first], "refit", "educ").effect, rows.loc[first, "exact"], atol=1e-10)
@@ -173,7 +173,7 @@ table = table.assign(inc2=table["inc"] ** 2, age2=table["age"] ** 2, inc_age=tab
 covariates = ["inc", "age", "fsize", "marr", "male", "pira", "inc2", "age2", "inc_age"]
 question = ci.ATE(outcome="nettfa", treatment="e401k", adjust=covariates, learners="linear", folds=1)
 assets = question.fit(table)
-carried = most_influential(assets)
+carried = ci.most_influential(assets)
 print(carried.summary())
 assert carried.size == 190
 assert (carried.counts["influence"], carried.counts["exact"]) == (198, 189)
@@ -193,7 +193,7 @@ print(carried.reasons["reason"].str.replace(r" \(.*?\)", "", regex=True).value_c
 
 # %%
 crossed = ci.ATE(outcome="nettfa", treatment="e401k", adjust=covariates, learners="linear").fit(table)
-print(most_influential(crossed).counts)
+print(ci.most_influential(crossed).counts)
 
 # %% [markdown]
 # ## Should the predictions be trusted?

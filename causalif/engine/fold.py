@@ -91,31 +91,35 @@ class FoldTask:
 
     def _fit_rest(self, training: Table, predictors: dict[int, Predictor]) -> dict[int, float]:
         """Add the missing predictors; targets made of other nuisances use inner out-of-fold predictions."""
-        problem = self.problem
-        everything = [slice(0, len(training))]
-        inner_slices: list[slice] = []
+        problem, place = self.problem, (self.repeat + 1, self.fold + 1)
+        everything, back = [slice(0, len(training))], np.arange(len(training))
+        dealt, inner_slices = training, list[slice]()
         if problem.needed:
-            training, inner_slices = self._inner_split(training)
+            order, inner_slices = self._inner_split(training)
+            dealt, back = training.take(order), np.argsort(order)
         inner: dict[int, Predict] = {}
         seconds = {}
         for number in problem.learned:
             node = problem.nodes[number]
             start = time.perf_counter()
-            target, weights = targets(node.spec, training, {name: inner[need] for name, need in node.needs})
-            fit = Fitting(problem, number, training, target, weights, (self.repeat + 1, self.fold + 1))
+            target, weights = targets(node.spec, dealt, {name: inner[need] for name, need in node.needs})
             if number not in predictors:
-                predictors[number] = fit.on(everything)[0]
+                # In the rows' own order, so that a random learner gives the same whoever else is fitted.
+                own = None if weights is None else weights[back]
+                predictors[number] = Fitting(problem, number, training, target[back], own, place).on(everything)[0]
             if number in problem.needed:
-                fits = [FittedNuisance(node.spec, predict) for predict in fit.on(inner_slices)]
-                inner[number] = Stitched(tuple(fits), tuple(inner_slices))
+                fits = Fitting(problem, number, dealt, target, weights, place).on(inner_slices)
+                stitched = tuple(FittedNuisance(node.spec, predict) for predict in fits)
+                inner[number] = Stitched(stitched, tuple(inner_slices))
             seconds[number] = time.perf_counter() - start
         return seconds
 
-    def _inner_split(self, training: Table) -> tuple[Table, list[slice]]:
+    def _inner_split(self, training: Table) -> tuple[npt.NDArray[np.intp], list[slice]]:
+        """Return the training rows in the order of the inner folds, and these as slices."""
         plan = self.problem.plan
         rng = np.random.default_rng(np.random.SeedSequence(plan.seed, spawn_key=(self.repeat, self.fold)))
         dealt = split(len(training), plan.inner_folds, rng, strata(training, plan.strata), training.clusters)
-        return training.take(np.argsort(dealt.ids, kind="stable")), as_slices(dealt)
+        return np.argsort(dealt.ids, kind="stable"), as_slices(dealt)
 
 
 @dataclass(frozen=True, eq=False)

@@ -246,7 +246,8 @@ class Held:
             masses = np.ones(len(rows)) if rows.weights is None else rows.weights
         counted = selected(spec, rows)
         masses = masses if counted is None else masses * counted
-        return cls(spec.columns, rows, masses / masses.sum())
+        total = float(masses.sum())
+        return cls(spec.columns, rows, masses / total if total > 0 else masses)
 
     def __call__(self, rows: Table) -> Array:
         """Return the mass of each row's own values of the columns, shape (n,)."""

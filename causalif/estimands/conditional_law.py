@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from causalif._errors import PositivityError
 from causalif._validate import Array
 from causalif.engine.nuisance import Held, Marginal, Mean, Nuisances, NuisanceSpec, Probability
 from causalif.estimands.mediation_parts import NEVER, Arms, Names, condition, joined
@@ -23,8 +24,8 @@ DRAW_SEED = 20_260_611
 class ColumnLaw:
     """The law of one column given others within an arm.
 
-    A discrete column has a probability for each of its values. A continuous one is drawn as its regression plus a
-    residual of the training rows, which supposes that the spread does not depend on what is given.
+    A discrete column has a probability for each of its values. A continuous one is drawn as its regression plus an
+    out-of-fold residual, which supposes that the spread does not depend on what is given.
 
     Parameters
     ----------
@@ -70,7 +71,7 @@ class ColumnLaw:
                 self._name(value): Probability(self.column, self.given, value, where, "mediator", bounds)
                 for value in self._modelled
             }
-        return {self._mean: Mean(self.column, self.given, where, learner="nested"), self._rows: Marginal((), where)}
+        return {self._mean: Mean(self.column, self.given, where, learner="nested"), self._rows: Marginal((), where, "evaluation")}
 
     def probabilities(self, rows: Table, eta: Nuisances) -> Array:
         """Return the probability of each value, shape (n, L), adding up to one."""
@@ -88,6 +89,11 @@ class ColumnLaw:
         held = eta[self._rows]
         assert isinstance(held, Held)
         inside = np.flatnonzero(held.probabilities)
+        if not len(inside):
+            raise PositivityError(
+                f"A fold has no row with {self.arms.treatment} = {self.level:g}, so there are no residuals of "
+                f"{self.column!r} to draw from. Use fewer folds."
+            )
         known = held.rows.take(inside)
         residuals = known[self.column] - eta[self._mean](known)
         chosen = np.searchsorted(np.cumsum(held.probabilities[inside]), u).clip(max=len(inside) - 1)
