@@ -71,7 +71,8 @@ class ColumnLaw:
                 self._name(value): Probability(self.column, self.given, value, where, "mediator", bounds)
                 for value in self._modelled
             }
-        return {self._mean: Mean(self.column, self.given, where, learner="nested"), self._rows: Marginal((), where, "evaluation")}
+        mean = Mean(self.column, self.given, where, learner="nested")
+        return {self._mean: mean, self._rows: Marginal((), where, "evaluation")}
 
     def probabilities(self, rows: Table, eta: Nuisances) -> Array:
         """Return the probability of each value, shape (n, L), adding up to one."""
