@@ -66,7 +66,8 @@ class SplineSEM(SEM):
     What must be true: there are no hidden common causes of two columns and no cycles; rows are independent; the noise
     of every equation is independent of the causes in it. Directions between continuous columns that ``tiers`` leave
     open are learned from curvature alone: where relations are straight lines with normal noise, no data can tell cause
-    from effect, and a warning says so (table ``diagnostics["equations"]``).
+    from effect, and a warning says so (table ``diagnostics["equations"]``). Between a discrete and a continuous column
+    it is the form of the model that decides, which is no evidence; a warning says that, too.
 
     Cost: the scores take one Cholesky decomposition per parent set and bag. The exact engine takes 4^b steps for b
     nodes that could form a cycle.
@@ -92,6 +93,7 @@ class SplineSEM(SEM):
     ) -> SplineScorer:
         scorer = SplineScorer.of(columns, sets, whole_number("spline_size", self.spline_size, 3))
         _warn_straight(columns, sets, scorer)
+        _warn_mixed(columns, sets, scorer)
         return scorer
 
     def _own_settings(self) -> dict[str, Any]:
@@ -115,3 +117,20 @@ def _warn_straight(columns: Columns, sets: tuple[Masks, ...], scorer: SplineScor
         f'says of them is chance. {advice} See diagnostics["equations"].',
         IdentificationWarning,
     )
+
+
+def _warn_mixed(columns: Columns, sets: tuple[Masks, ...], scorer: SplineScorer) -> None:
+    """Warn if the direction between a discrete and a continuous column is open: the form of the model decides it."""
+    shape = Families.of_scores(columns.names, sets, [np.zeros(len(masks)) for masks in sets])
+    best = scorer.diagnostics["equations"]["best_parents"].str.split(", ")
+    linked = {frozenset((child, parent)) for child, parents in best.items() for parent in parents}
+    smooth = {name: kind == "continuous" for name, kind in zip(columns.names, columns.kinds, strict=True)}
+    open_pairs = [(columns.names[i], columns.names[j]) for block in blocks_of(shape) for i in block for j in block]
+    pairs = [(a, b) for a, b in open_pairs if smooth[b] > smooth[a] and frozenset((a, b)) in linked]
+    if pairs:
+        shown = ", ".join(f"{a} and {b}" for a, b in pairs[:5]) + (", ..." if len(pairs) > 5 else "")
+        tell(
+            f"The direction between a discrete and a continuous column ({shown}) follows from the form of the model, "
+            "not from the data, and tends to run from the discrete to the continuous one. Put them in different `tiers`.",
+            IdentificationWarning,
+        )

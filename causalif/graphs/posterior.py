@@ -370,7 +370,8 @@ class DAGPosterior:
         ancestor = float(self._w @ self._reach[:, a, y])
         lines = [self._line(nodes, held, ancestor, level) for nodes, held in found]
         columns = ["path", "nodes", "length", "stability", "via", "ancestor", "std_error", "lower", "upper", "bag_sd"]
-        frame = pd.DataFrame(lines, columns=columns)
+        shown = ["path", "stability", "lower", "upper", "std_error", "bag_sd", "length", "via", "ancestor", "nodes"]
+        frame = pd.DataFrame(lines, columns=columns)[shown]
         frame = frame.sort_values(["stability", "length", "path"], ascending=[False, True, True], ignore_index=True)
         frame.attrs.update(truncated=truncated, cutoff=min(reached, cutoff))
         return frame

@@ -97,7 +97,7 @@ class MostInfluential:
         return (("Refitted", found), ("Noise alone", noise))
 
     def _notes(self) -> list[str]:
-        notes = ["Effects are the value after removal minus the value before."]
+        notes = ["Predicted and refitted are the target's value without the rows."]
         if len(self.rows):
             shown = ", ".join(map(str, self.rows[:LISTED].tolist())) + (", ..." if len(self.rows) > LISTED else "")
             notes.append(f"Rows to leave out: {shown}.")
@@ -134,7 +134,7 @@ class MostInfluential:
                         textcoords="offset points", ha="right", va="top", fontsize="small")  # fmt: skip
         ax.set_xlabel(f"{self.units} left out")
         ax.set_ylabel(self.target)
-        ax.legend(frameon=False, fontsize="small", loc="lower left")
+        ax.legend(frameon=False, fontsize="small", loc="best")
         for side in ("top", "right"):
             ax.spines[side].set_visible(False)
         return ax

@@ -202,7 +202,8 @@ def _opened(stream: io.BufferedReader) -> tuple[dict[str, Any], codec.Reader]:
 def _refuse_unsound(infos: list[zipfile.ZipInfo], size: int, path: str) -> None:
     names = [info.filename for info in infos]
     if _HEADER not in names or len(set(names)) != len(names) or len(names) > _MAX_MEMBERS:
-        raise InputError(f"{path!r} is a zip archive, but not one written by `save`.")
+        raise InputError(f"{path!r} is a zip archive, but not one written by `Estimate.save`. Values of rows "
+            "are read by causalif.Valuation.load.")
     for info in infos:
         if info.filename != _HEADER and not _NAME.fullmatch(info.filename):
             raise InputError(f"{path!r} holds a part named {info.filename!r}, which `save` never writes.")

@@ -28,7 +28,8 @@ def forest(
     Parameters
     ----------
     estimate : Estimate or mapping of str to Estimate
-        All terms are drawn, from top to bottom; with a mapping, names come before the labels.
+        Terms are drawn from top to bottom, means E[...] only where there is nothing else: ask for ``estimate[terms]`` to
+        choose. With a mapping, names come before the labels.
     ax : matplotlib Axes, optional
         Drawn into; a new figure by default.
     level : float, default 0.95
@@ -227,10 +228,18 @@ def _forest_rows(
     named = estimate if isinstance(estimate, Mapping) else {"": estimate}
     if not named:
         raise InputError("`estimate` is an empty mapping: nothing to draw.")
+    # Means and effects differ in size by so much that the intervals of effects would vanish beside them.
+    named = {name: _effects(e) for name, e in named.items()}
     alone = all(e.p == 1 for e in named.values())
     labels = [_row_label(name, label, alone) for name, e in named.items() for label in e.labels]
     ends = np.concatenate([e.conf_int(level, joint).to_numpy() for e in named.values()])
     return labels, np.concatenate([e.values for e in named.values()]), ends
+
+
+def _effects(estimate: Estimate) -> Estimate:
+    """Return the terms that are no means E[...], where there are such."""
+    kept = [label for label in estimate.labels if not label.startswith("E[")]
+    return estimate[kept] if 0 < len(kept) < estimate.p else estimate
 
 
 def _row_label(name: str, label: str, alone: bool) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -241,3 +242,17 @@ def test_wrong_settings_are_refused(settings, words):
 def test_configuration_is_frozen():
     with pytest.raises(AttributeError):
         SplineSEM().bag = 3
+
+
+def test_open_direction_between_discrete_and_continuous_columns_is_told():
+    """A logistic relation between a binary and a continuous column: the form of the model would decide."""
+    rng = np.random.default_rng(0)
+    age = rng.normal(size=800)
+    treated = (rng.random(800) < 1 / (1 + np.exp(-1.5 * age))).astype(int)
+    u = rng.normal(size=800)
+    table = pd.DataFrame({"age": age, "t": treated, "u": u, "v": np.sin(2 * u) + 0.5 * rng.normal(size=800)})
+    with pytest.warns(IdentificationWarning, match=r"between a discrete and a continuous column \(t and age\)"):
+        SplineSEM(bag=0, draws=50).fit(table)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", IdentificationWarning)
+        SplineSEM(bag=0, draws=50, tiers=[["age"], ["t"], ["u"], ["v"]]).fit(table)

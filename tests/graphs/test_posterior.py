@@ -177,7 +177,7 @@ def test_too_many_paths_are_foreseen_and_the_short_ones_kept():
 def test_no_path_gives_an_empty_table():
     table = DAGPosterior.from_dags([nx.DiGraph([("Y", "A")])]).paths("A", "Y")
     assert len(table) == 0
-    assert list(table.columns)[:4] == ["path", "nodes", "length", "stability"]
+    assert list(table.columns)[:4] == ["path", "stability", "lower", "upper"]
     thresholds = DAGPosterior.from_dags([nx.DiGraph([("Y", "A")])]).thresholds("A", "Y")
     assert thresholds["paths"].tolist() == [0, 0, 0, 0]
 

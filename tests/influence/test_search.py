@@ -372,7 +372,7 @@ def test_the_result_shows_itself(ols):
     found = most_influential(ols, "significance", "a")
     text = str(found.summary())
     assert "influence, refitted" in text
-    assert "value after removal minus the value before" in text
+    assert "the target's value without the rows" in text
     assert f"{found.size:,} rows" in repr(found)
     assert "<table" in found._repr_html_()
     assert found.to_frame().loc["greedy, refitted", "count"] == found.counts["greedy, refitted"]

@@ -120,3 +120,9 @@ def test_copies_of_an_estimate_cannot_be_compared():
     twins = Estimate([1.0, 1.0 + 1e-15], np.hstack([psi, psi * (1 + 1e-15)]), ["a", "b"], pd.RangeIndex(50))
     with pytest.raises(InputError, match="no sampling variation"):
         twins.test({"a": 1, "b": -1})
+
+
+def test_a_bare_number_is_no_contrast() -> None:
+    one = Estimate(np.array([1.0]), np.array([[1.0], [-1.0]]), ("ATE",), pd.RangeIndex(2))
+    with pytest.raises(InputError, match=r"`contrast` must name terms, such as 'ATE'.*test\('ATE', 1\)"):
+        one.test(1)  # type: ignore[arg-type]

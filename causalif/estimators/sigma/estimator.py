@@ -219,6 +219,8 @@ class SIGMA:
             clusters=columns.table.clusters,
         )
         settings = self._settings(columns, exposure, plan, result, posterior)
+        left = len(paths) - len(kept)
+        notes += [f"Not shown: {left} path{'s' * (left > 1)} of stability below {self.min_stability:g}."] * bool(left)
         settings |= {"notes": [*columns.table.notes, *notes], "warnings": warned}
         return SigmaResult.of(posterior, kept, answers, settings, tables)
 
