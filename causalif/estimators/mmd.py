@@ -129,7 +129,11 @@ class MMD:
             raise InputError(f"`group` needs at least {LEAST} rows on either side. Got {treated.sum()} and "
                              f"{(~treated).sum()}.")  # fmt: skip
         points = table.covariates
-        points = (points - points.mean(axis=0)) / points.std(axis=0)
+        spread = points.std(axis=0)
+        if not (spread > 0).all():
+            constant = [name for name, wide in zip(table.names, spread > 0, strict=True) if not wide]
+            raise InputError(f"`features` {constant} are constant in the two groups that are compared. Leave them out.")
+        points = (points - points.mean(axis=0)) / spread
         kernel = self.kernel
         return points, treated, table, kernel or Gaussian(median_bandwidth(points, random_state=self.random_state))
 

@@ -145,13 +145,17 @@ class Family:
 
     def bend(self, eta: Array, y: Array) -> Array:
         """Return μ'² / V, minus the residual's part where the observed curvature is asked for."""
-        mu, d = self.mean(eta), self.mean_slope(eta)
-        V = self.family.variance(mu)
-        expected = np.asarray(d**2 / V)
+        expected = self.expected(eta, y)
         if self.curvature == "expected":
             return expected
+        mu, d = self.mean(eta), self.mean_slope(eta)
+        V = self.family.variance(mu)
         second = self.family.link.inverse_deriv2(eta)
         return np.asarray(expected - (y - mu) * (second / V - d**2 * self.family.variance.deriv(mu) / V**2))
+
+    def expected(self, eta: Array, y: Array) -> Array:
+        """Return μ'² / V."""
+        return np.asarray(self.mean_slope(eta) ** 2 / self.family.variance(self.mean(eta)))
 
     def mean(self, eta: Array) -> Array:
         """Return the inverse link."""

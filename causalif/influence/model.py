@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
@@ -19,6 +20,7 @@ from causalif.influence.steps import Rows, factor, newton_step, quadratic_forms,
 Mask = npt.NDArray[np.bool_]
 STEPS = 100
 TIGHT = 1e-12
+NUDGE = 1e-4  # of the log odds and the like, for numerical derivatives
 FAR = 20.0  # log odds: probabilities within 2e-9 of 0 or 1
 SEPARATES = (
     "Without these rows the outcomes are separated: a coefficient runs to infinity. Add a penalty or leave out fewer "
@@ -237,23 +239,47 @@ class LinearModel:
         if not self.scaled:
             return 1.0
         n, p = self.X.shape
-        return float((self._pearson()).sum() / max(n - p, 1))
+        return float(self.pearson(self.eta).sum() / max(n - p, 1))
 
-    def _pearson(self) -> Array:
-        safe = np.where(self.bend != 0, self.bend, 1.0)
-        return np.where(self.bend != 0, self.slope**2 / safe, 0.0)
+    def information(self, eta: Array) -> Array:
+        """Return the expected second derivative of each row's part of the objective, which packages report."""
+        known = getattr(self.loss, "expected", self.loss.bend)
+        return np.asarray(self.weights * known(eta, self.y))
+
+    def pearson(self, eta: Array) -> Array:
+        """Return each row's squared residual over its variance."""
+        information = self.information(eta)
+        slope = self.weights * self.loss.slope(eta, self.y)
+        return np.where(information > 0, slope**2 / np.where(information > 0, information, 1.0), 0.0)
+
+    def along_eta(self, rowwise: Callable[[Array], Array]) -> Array:
+        """Return the derivative of something in each row's linear predictor; zeros where it is constant."""
+        if self.loss.quadratic:
+            return np.zeros_like(self.eta)  # of the squared residuals it is orthogonal to the design
+        return (rowwise(self.eta + NUDGE) - rowwise(self.eta - NUDGE)) / (2 * NUDGE)
+
+    def pull(self, rates: Array) -> Array:
+        """Return Σ_j rates_j x_jᵀδ_i for every row i, δ_i what leaving it out does to θ."""
+        moved = self.slope / (1.0 - np.minimum(self.leverage, 1.0 - 1e-8))
+        return np.asarray(moved * (self.X @ self.solve(self.X.T @ rates)))
 
 
 def _model_based(model: LinearModel, c: Array) -> tuple[float, Array]:
-    """Return s² cᵀH⁻¹c and its change: Sherman–Morrison for H, exact for the residual sum of least squares."""
-    a, h = model.solve(c), np.minimum(model.leverage, 1.0 - 1e-8)
+    """Return s² cᵀI⁻¹c, I the expected information, and its change.
+
+    Exact for least squares; for other losses to first order in how information and residuals move with θ.
+    """
+    X, v = model.X, model.information(model.eta)
+    lower = model.lower if np.array_equal(v, model.bend) else factor(weighted_gram(X, v) + np.diag(model.penalty))
+    a = np.asarray(cho_solve((lower, True), c))
+    d, h = X @ a, np.minimum(v * quadratic_forms(X, lower), 1.0 - 1e-8)
     bare = float(c @ a)
-    after = bare + model.bend * (model.X @ a) ** 2 / (1.0 - h)
+    after = bare + v * d**2 / (1.0 - h) - model.pull(model.along_eta(model.information) * d**2)
     if not model.scaled:
         return bare, after - bare
-    n, p = model.X.shape
-    scale, pearson = model.scale(), model._pearson()
-    new_scale = (scale * (n - p) - pearson / (1.0 - h)) / max(n - 1 - p, 1)
+    n, p = X.shape
+    scale, pearson = model.scale(), model.pearson(model.eta)
+    new_scale = (scale * (n - p) - pearson / (1.0 - h) + model.pull(model.along_eta(model.pearson))) / max(n - 1 - p, 1)
     return scale * bare, new_scale * after - scale * bare
 
 
@@ -274,4 +300,7 @@ def _sandwich(model: LinearModel, c: Array) -> tuple[float, Array]:
     second = sum(size * np.einsum("ij,ij->i", B @ weighted_gram(X, w), B) for size, w in quadratic)
     own = d**2 * r**2 + 2 * gamma * k * d * r**2 + 2 * rho * k * v * r * d**2
     own += sum(size * w * k**2 for size, w in quadratic)
+    if not model.loss.quadratic:  # the curvature of the other rows moves with θ
+        third = model.along_eta(lambda eta: model.weights * model.loss.bend(eta, model.y))
+        first = first - 2 * model.pull(third * d * (B @ (X.T @ (r**2 * d))))
     return float((d**2 * r**2).sum()), np.asarray(first + second - own)

@@ -290,7 +290,7 @@ def _curve(goal: Goal, point: Point, chosen: Ranking, ranked: list[Ranking], tri
     size = (scan.size if scan is not None else None) or ranking.count or 1
     last = min(len(ranking.order), max(int(1.25 * size) + 1, *(scan.seen if scan is not None else [1])))
     path = ranking.path
-    value = goal.target.read_many(path.value[:last], path.std_error[:last], float(path.critical[0]))
+    value = goal.target.read_many(path.value[:last], path.std_error[:last], path.critical[:last])
     frame = pd.DataFrame({"predicted": np.concatenate([[goal.target.read(point)], value])})
     fitted = {} if scan is None else {k: goal.target.read(p) for k, p in scan.seen.items()}
     frame["refitted"] = pd.Series({0: goal.target.read(point), **fitted}, dtype=float).reindex(frame.index)

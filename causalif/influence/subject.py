@@ -14,7 +14,8 @@ from scipy import special
 
 from causalif._errors import InputError
 from causalif._validate import Array
-from causalif.influence.model import CaseModel, Mask
+from causalif.influence.model import CaseModel, LinearModel, Mask
+from causalif.influence.steps import newton_step
 from causalif.influence.targets import Bound, Point, Target
 
 
@@ -124,6 +125,8 @@ class ModelSubject:
         Residuals in units of their standard deviation.
     root : ModelSubject, optional
         The full fit that rows were left out of, if any.
+    by_cluster : bool
+        Whether the reported covariance sums scores within the units.
     """
 
     model: CaseModel
@@ -135,6 +138,7 @@ class ModelSubject:
     described: str = ""
     residuals: Array | None = None
     root: ModelSubject | None = None
+    by_cluster: bool = False
 
     @property
     def index(self) -> pd.Index:
@@ -164,9 +168,16 @@ class ModelSubject:
         # After rows were left out, the package's own finite-sample factors are carried over from the full fit.
         full = self.root.fit.point(bound, target.level)
         c, c0 = bound.gradient(self.model.theta), bound.gradient(self.root.model.theta)
-        now, before = self.model.variance(c, self.robust)[0], self.root.model.variance(c0, self.robust)[0]
+        now, before = self._variance(c), self.root._variance(c0)
         error = full.std_error * float(np.sqrt(now / before)) if self.root.fit.cov is not None else float("nan")
         return Point(point.value, error, point.critical)
+
+    def _variance(self, c: Array) -> float:
+        """Return the variance of cᵀθ up to finite-sample factors, within clusters where the package sums there."""
+        if not self.by_cluster:
+            return self.model.variance(c, self.robust)[0]
+        own = sum_by_unit(self.model.along(c)["if"], self.units)
+        return float(own @ own)
 
     def moves(self, target: Target, method: str) -> Moves:
         """Return the predicted effect of leaving out each unit; clusters add up, or are solved as blocks."""
@@ -175,18 +186,40 @@ class ModelSubject:
         value = self._values(c, method)
         if np.isnan(self.point(target).std_error):
             return Moves(value, np.full(len(value), np.nan))
-        base, change = self.model.variance(c, self.robust)
-        change = sum_by_unit(change, self.units)
+        base, change = self._variances(c)
         before = self.point(target).std_error
         with np.errstate(invalid="ignore"):
             after = before * np.sqrt(np.maximum(1.0 + change / base, 0.0))
         return Moves(value, after - before)
 
+    def _variances(self, c: Array) -> tuple[float, Array]:
+        """Return the variance of cᵀθ and its change without each unit, in the sum that the package reports."""
+        if not (self.by_cluster and isinstance(self.model, LinearModel)):
+            base, change = self.model.variance(c, self.robust)
+            return base, sum_by_unit(change, self.units)
+        model, base = self.model, self._variance(c)
+        after = np.empty(len(self._groups))
+        third = model.along_eta(lambda eta: model.weights * model.loss.bend(eta, model.y))
+        for g, group in enumerate(self._groups):
+            X, v = model.X[group], model.bend[group]
+            a, step = newton_step(model.lower, X, v, c), newton_step(model.lower, X, v, X.T @ model.slope[group])
+            reach = model.X @ step
+            bent = third * reach * (model.X @ a)  # the curvature of the rows that stay moves with θ
+            bent[group] = 0.0
+            a = a - newton_step(model.lower, X, v, model.X.T @ bent)
+            with np.errstate(invalid="ignore"):
+                own = sum_by_unit((model.X @ a) * (model.slope + model.bend * reach), self.units)
+            after[g] = float(own @ own) - own[g] ** 2
+        return base, after - base
+
+    @cached_property
+    def _groups(self) -> list[npt.NDArray[np.intp]]:
+        order = np.argsort(self.units, kind="stable").astype(np.intp)
+        return np.split(order, np.cumsum(np.bincount(self.units))[:-1])
+
     def _values(self, c: Array, method: str) -> Array:
         if method in ("newton", "exact") and self.clustered:
-            order = np.argsort(self.units, kind="stable").astype(np.intp)
-            groups = np.split(order, np.cumsum(np.bincount(self.units))[:-1])
-            return np.array([float(c @ self.model.step(group, method)) for group in groups])
+            return np.array([float(c @ self.model.step(group, method)) for group in self._groups])
         return sum_by_unit(self.model.along(c)[method], self.units)
 
     def without(self, keep: Mask) -> ModelSubject:
@@ -196,7 +229,8 @@ class ModelSubject:
         units = np.unique(self.units[keep], return_inverse=True)[1]
         lost = int(self.units.max()) - int(units.max())
         fit = Fit(model.theta, None, max(root.fit.df - lost, 1.0))
-        return ModelSubject(model, fit, self.refit_fit, units, self.robust, None, self.described, None, root)
+        return ModelSubject(model, fit, self.refit_fit, units, self.robust, None, self.described, None, root,
+                            self.by_cluster)  # fmt: skip
 
     def refit(self, keep: Mask, target: Target) -> Point:
         """Return the target after the package has fitted the kept rows."""

@@ -33,6 +33,8 @@ class Rows:
         Row labels.
     frame : DataFrame, optional
         The whole table, for printing.
+    has_index : bool
+        Whether the row labels came with the data; polars and other frames have none.
     """
 
     features: Any
@@ -40,6 +42,7 @@ class Rows:
     weights: Array | None
     index: pd.Index
     frame: pd.DataFrame | None
+    has_index: bool = True
 
 
 def is_tensor(x: object) -> bool:
@@ -72,6 +75,7 @@ def read_rows(
         weights=_weights(role, _column(role, "weights", frame, weights)),
         index=frame.index,
         frame=frame,
+        has_index=isinstance(data, pd.DataFrame),
     )
 
 
@@ -174,6 +178,9 @@ def _side(role: str, what: str, values: Any, n: int) -> npt.NDArray[Any] | None:
         raise InputError(
             f"`{what}` must have one value for each of the {n:,} rows of `{role}`. Got shape {plain.shape}."
         )
+    missing = int(pd.isna(plain).sum())
+    if missing:
+        raise InputError(f"`{what}` of `{role}` has {missing:,} missing or infinite values. Drop those rows.")
     return plain
 
 

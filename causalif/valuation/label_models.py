@@ -193,6 +193,10 @@ def _fit_outside(spec: Any, features: Array, codes: Array, coding: LabelCoding) 
     for fold in range(FOLDS):
         out = _fold(y, classes) == fold
         if out.any():
+            kept = np.unique(y[~out])
+            if classes and len(kept) == 1:  # a class with one reference row: without it nothing is left to tell apart
+                predicted[out] = np.arange(classes) == kept[0]
+                continue
             predicted[out] = _predictions(clone(model).fit(features[~out], y[~out]), features[out], classes)
     held_out = coding.residuals(codes, predicted)
     fitted = clone(model).fit(features, y)

@@ -47,27 +47,27 @@ def weights_of(rows: Rows) -> Array:
 def positions(value: Valuation, index: Any) -> npt.NDArray[np.intp]:
     """Return positions of row labels."""
     wanted = pd.Index([index] if np.isscalar(index) or isinstance(index, tuple) else index)
+    if wanted.inferred_type == "boolean" and value.index.inferred_type != "boolean":
+        raise InputError("`index` must hold row labels. Got booleans; pass values.index[mask].")
     missing = wanted[~wanted.isin(value.index)]
     if len(missing):
         raise InputError(f"`index` names rows that are not there: {missing[:5].tolist()}. Look at `values.index`.")
     if wanted.has_duplicates:
         raise InputError("`index` names a row twice.")
-    if not value.index.is_unique:
-        return np.flatnonzero(value.index.isin(wanted))
-    return np.asarray(value.index.get_indexer(wanted))
+    return np.asarray(value.index.get_indexer_for(wanted))  # in the order asked for, copies of a label together
 
 
 def new_index(value: Valuation, rows: Rows, given: Any) -> pd.Index:
     """Return the labels of new rows, which no other row may have."""
     if given is not None:
         labels = pd.Index(given)
-    elif rows.frame is not None:
+    elif rows.frame is not None and rows.has_index:
         labels = rows.index
     elif pd.api.types.is_integer_dtype(value.index.dtype):
         first = int(value.index.max()) + 1
         labels = pd.RangeIndex(first, first + len(rows.index))
     else:
-        raise InputError("`index` must be given for rows of an array: the labels so far are not whole numbers.")
+        raise InputError("`index` must be given for rows without labels: the labels so far are not whole numbers.")
     if len(labels) != len(rows.index):
         raise InputError(f"`index` must have {len(rows.index)} labels. Got {len(labels)}.")
     repeated = labels[labels.isin(value.index) | labels.duplicated()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -54,11 +55,18 @@ def _read(data: Any, fitted: Any) -> tuple[Array, Any, Array, pd.Index]:
             "scikit-learn fits forget their data: pass data=(X, y), or (X, y, sample_weight), as the fit had them."
         )
     index = next((part.index for part in data if isinstance(part, (pd.DataFrame, pd.Series))), None)
-    X, y = np.asarray(data[0], dtype=float), np.asarray(data[1])
+    given, names = data[0], list(getattr(fitted, "feature_names_in_", ()))
+    if isinstance(given, pd.DataFrame) and names and given.shape[1] == len(names):
+        if set(given.columns) != set(names):
+            raise InputError(f"`data` has the columns {list(given.columns)}; the fit had {names}.")
+        given = given.loc[:, names]
+    X, y = np.asarray(given.toarray() if hasattr(given, "toarray") else given, dtype=float), np.asarray(data[1])
     if X.ndim != 2 or y.shape != (len(X),):
         raise InputError(f"`data` must hold X (n, p) and y (n,). Got shapes {X.shape} and {y.shape}.")
     if X.shape[1] != fitted.n_features_in_:
         raise InputError(f"`data` has {X.shape[1]} columns; the estimator was fitted to {fitted.n_features_in_}.")
+    if not np.isfinite(X).all() or (y.dtype.kind == "f" and not np.isfinite(y).all()):
+        raise InputError("`data` has missing or infinite values; pass the rows as the estimator was fitted to them.")
     weights = np.ones(len(X)) if len(data) == 2 or data[2] is None else np.asarray(data[2], dtype=float)
     if weights.shape != (len(X),) or weights.min() < 0:
         raise InputError("`data[2]`, the sample weights, must be one number of at least 0 per row.")
@@ -103,18 +111,35 @@ def _diagonal(penalty: float, p: int, free: int) -> Array:
 def _logistic(
     fitted: Any, design: Array, y: Any, weights: Array, labels: tuple[str, ...], index: pd.Index, free: int
 ) -> Smooth:
-    from sklearn.utils.class_weight import compute_sample_weight
-
     strength = 0.0 if fitted.penalty is None or np.isinf(fitted.C) else 1.0 / float(fitted.C)
     penalty = _diagonal(strength, design.shape[1], free)
-    w = weights if fitted.class_weight is None else weights * compute_sample_weight(fitted.class_weight, y)
+    unknown = ~np.isin(y, fitted.classes_)
+    if unknown.any():
+        raise InputError(
+            f"`data` has the label {y[unknown][0]!r}, which the estimator was not fitted to; its classes are "
+            f"{fitted.classes_.tolist()}. Pass y as the fit had it."
+        )
     codes = np.searchsorted(fitted.classes_, y)
+    w = weights if fitted.class_weight is None else weights * _class_weights(fitted, y, weights)[codes]
     coef = np.column_stack([fitted.intercept_, fitted.coef_]) if free else np.asarray(fitted.coef_)
     if len(fitted.classes_) == 2:
         zero = np.zeros(len(y))
         return LinearModel(design, codes.astype(float), w, zero, Logistic(), penalty, coef[0], labels, index)
     named = tuple(f"{label} [{level}]" for level in fitted.classes_ for label in labels)
     return SoftmaxModel(design, codes, w, penalty, np.asarray(coef, dtype=float), named, index)
+
+
+def _class_weights(fitted: Any, y: Any, weights: Array) -> Array:
+    """Return the weight of each class; recent releases balance the sums of sample weights, older ones count rows."""
+    from sklearn.utils.class_weight import compute_class_weight
+
+    by_weight = "sample_weight" in signature(compute_class_weight).parameters
+    return np.asarray(
+        compute_class_weight(
+            fitted.class_weight, classes=fitted.classes_, y=y, **({"sample_weight": weights} if by_weight else {})
+        ),
+        dtype=float,
+    )
 
 
 def _refitter(

@@ -54,6 +54,7 @@ def adapt_statsmodels(fitted: Any, data: Any, clusters: Any, curvature: str) -> 
         readapt=_readapting(results, kind, labels, index) if kind in CORNERED else None,
         described=f"statsmodels {kind}",
         residuals=_residuals(model, results),
+        by_cluster=groups is not None and clusters is None,
     )  # fmt: skip
 
 
@@ -69,11 +70,21 @@ def _require_known(results: Any, kind: str) -> None:
             f"statsmodels results of {kind} ({type(results).__name__}) are not supported. Rows can be left out of fits "
             f"by `fit()` of {', '.join(KNOWN)}."
         )
+    if getattr(results, "k_constr", 0):
+        raise InputError(
+            "The fit has constraints on its coefficients, which leaving out rows would have to keep. Drop the "
+            "constrained columns from the design, or move them into the offset, and use `fit()`."
+        )
     cov_type = getattr(results, "cov_type", "nonrobust")
+    if cov_type == "cluster" and np.asarray(results.cov_kwds["groups"]).ndim > 1:
+        raise InputError(
+            "The fit is clustered in two ways, so that no set of rows is a unit that could be left out. Fit with one "
+            "column of groups."
+        )
     if kind not in CORNERED and cov_type not in COVARIANCES:
         raise InputError(
-            f"The fit has cov_type={cov_type!r}, whose rows depend on their neighbours, so that leaving one out means "
-            f"nothing. Fit with one of {', '.join(COVARIANCES)}."
+            f"The fit has cov_type={cov_type!r}, whose change without a row is not known (rows may depend on their "
+            f"neighbours). Fit with one of {', '.join(COVARIANCES)}."
         )
 
 
@@ -111,7 +122,9 @@ def _objective(model: Any, kind: str, n: int, curvature: str) -> tuple[Loss, Arr
         ("Gaussian", "Identity"): Squared(), ("Binomial", "Logit"): Logistic(), ("Poisson", "Log"): PoissonLog(),
     }  # fmt: skip
     loss = named.get((family, link)) or Family(model.family, "expected" if curvature == "expected" else "observed")
-    return loss, weights, offset, family not in ("Binomial", "Poisson", "NegativeBinomial")
+    asked = getattr(model, "scaletype", None)
+    estimated = family not in ("Binomial", "Poisson", "NegativeBinomial") if asked is None else isinstance(asked, str)
+    return loss, weights, offset, estimated
 
 
 def _has(model: Any, name: str) -> bool:
@@ -226,12 +239,11 @@ def _fit_options(results: Any, kind: str) -> dict[str, Any]:
     options: dict[str, Any] = {"cov_type": results.cov_type}
     if results.cov_type == "cluster":
         options["cov_kwds"] = _cluster_options(results.cov_kwds)
-    if results.cov_type != "nonrobust":
-        options["use_t"] = bool(results.use_t)
+    options["use_t"] = bool(results.use_t)
     if kind in DISCRETE:
         options |= {"disp": False, "method": "newton", "maxiter": 100, "start_params": _floats(results.params)}
     if kind == "GLM":
-        options |= {"tol": 1e-12, "maxiter": 200}
+        options |= {"tol": 1e-12, "maxiter": 200, "scale": getattr(results.model, "scaletype", None)}
     return options
 
 
@@ -258,10 +270,8 @@ def _row_arguments(model: Any, kind: str, keep: Mask) -> dict[str, Any]:
         if hasattr(family, "n"):
             family.n = 1  # the family remembers the trials of the rows that it was fitted to
         return {"family": family, "offset": (offset + np.zeros(n))[keep], **given}
-    if kind == "Poisson":
-        offset = sum(_floats(getattr(model, name)) for name in ("offset", "exposure") if _has(model, name))
-        return {"offset": (offset + np.zeros(n))[keep]}
-    return {}
+    held = [name for name in ("offset", "exposure") if kind in DISCRETE and _has(model, name)]
+    return {"offset": (sum(_floats(getattr(model, name)) for name in held) + np.zeros(n))[keep]} if held else {}
 
 
 def _floats(values: npt.ArrayLike) -> Array:
