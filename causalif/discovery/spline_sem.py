@@ -131,6 +131,7 @@ def _warn_mixed(columns: Columns, sets: tuple[Masks, ...], scorer: SplineScorer)
         shown = ", ".join(f"{a} and {b}" for a, b in pairs[:5]) + (", ..." if len(pairs) > 5 else "")
         tell(
             f"The direction between a discrete and a continuous column ({shown}) follows from the form of the model, "
-            "not from the data, and tends to run from the discrete to the continuous one. Put them in different `tiers`.",
+            "not from the data, and tends to run from the discrete to the continuous one. Put them in different "
+            "`tiers`.",
             IdentificationWarning,
         )

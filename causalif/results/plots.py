@@ -28,8 +28,8 @@ def forest(
     Parameters
     ----------
     estimate : Estimate or mapping of str to Estimate
-        Terms are drawn from top to bottom, means E[...] only where there is nothing else: ask for ``estimate[terms]`` to
-        choose. With a mapping, names come before the labels.
+        Terms are drawn from top to bottom, means E[...] only where there is nothing else: ask for ``estimate[terms]``
+        to choose. With a mapping, names come before the labels.
     ax : matplotlib Axes, optional
         Drawn into; a new figure by default.
     level : float, default 0.95

@@ -133,7 +133,7 @@ def _matrix(contrast: Contrast, labels: Sequence[str]) -> Array:
         contrast = contrast.reindex(columns=list(labels), fill_value=0.0).to_numpy(dtype=float)
     if isinstance(contrast, str):
         contrast = [contrast]
-    if np.ndim(contrast) == 0 and not isinstance(contrast, Mapping):
+    if not isinstance(contrast, (Mapping, Sequence, np.ndarray)):
         raise InputError(
             f"`contrast` must name terms, such as {labels[0]!r}, or give their weights. Got {contrast!r}; the value to "
             f"test against is the second argument: test({labels[0]!r}, {contrast!r})."
