@@ -43,6 +43,9 @@ class Table:
         Sampling weights, scaled to mean one.
     notes : tuple of str
         What was done on reading, for the summary.
+    encoded : mapping of str to tuple of str
+        For each adjustment column the covariates that hold it: several where it is a category, another column's where
+        it repeats one, none where it is constant.
     source : object
         The frame whose memory the columns may share: while it is held here, pandas copies before the caller's frame is
         written to.
@@ -56,6 +59,7 @@ class Table:
     clusters: npt.NDArray[Any] | None = None
     weights: Array | None = None
     notes: tuple[str, ...] = ()
+    encoded: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     source: object = None
 
     def __len__(self) -> int:
@@ -155,7 +159,7 @@ def read_table(
     levels = {}
     for role, name in coded.items():
         columns[name], levels[name] = _coded(frame, role, name)
-    covariates, names, notes = _covariates(frame, adjust)
+    covariates, names, notes, encoded = _covariates(frame, adjust)
     return Table(
         columns=columns,
         covariates=covariates,
@@ -165,6 +169,7 @@ def read_table(
         clusters=None if cluster is None else _labels(frame, cluster),
         weights=None if weights is None else _weights(frame, weights),
         notes=notes,
+        encoded=encoded,
         source=frame,
     )
 
@@ -203,7 +208,7 @@ def _select(data: Any, roles: Sequence[tuple[str, str]]) -> pd.DataFrame:
     if isinstance(data, pd.DataFrame):
         return data.iloc[:, [available.index(name) for name in needed]]
     native = nw.from_native(data, eager_only=True)
-    return pd.DataFrame({name: _native_column(native[name]) for name in needed})
+    return pd.DataFrame({name: native_column(native[name]) for name in needed})
 
 
 def column_names(data: Any) -> list[Any]:
@@ -227,7 +232,8 @@ def _unknown_column(role: str, name: str, available: list[Any]) -> str:
     return f"`{role}` names the column {name!r}, which `data` does not have.{hint}"
 
 
-def _native_column(column: Any) -> Any:
+def native_column(column: Any) -> Any:
+    """Return a column of any eager frame as what pandas makes a column of."""
     if isinstance(column.dtype, (nw.Categorical, nw.Enum)):
         declared = column.cat.get_categories().to_list() if isinstance(column.dtype, nw.Enum) else None
         return pd.Categorical(column.to_list(), categories=declared)
@@ -351,7 +357,12 @@ def _weights(frame: pd.DataFrame, name: str) -> Array:
     return np.asarray(relative * (len(relative) / math.fsum(relative)))  # exact, so the same in any order of the rows
 
 
-def _covariates(frame: pd.DataFrame, adjust: tuple[str, ...]) -> tuple[Array, tuple[str, ...], tuple[str, ...]]:
+Encoded = dict[str, tuple[str, ...]]
+
+
+def _covariates(
+    frame: pd.DataFrame, adjust: tuple[str, ...]
+) -> tuple[Array, tuple[str, ...], tuple[str, ...], Encoded]:
     start = list(frame.columns).index(adjust[0]) if adjust else 0
     frame = frame.iloc[:, start : start + len(adjust)]
     dtypes = dict(zip(adjust, frame.dtypes, strict=True))
@@ -362,10 +373,12 @@ def _covariates(frame: pd.DataFrame, adjust: tuple[str, ...]) -> tuple[Array, tu
             if not (isinstance(dtype, np.dtype) and dtype.kind in "biuf"):
                 _require_numeric(frame[name], "adjust")
         matrix, names = frame.to_numpy(dtype=np.float64, na_value=np.nan), adjust
+        made: Encoded = {name: (name,) for name in adjust}
     else:
         pieces = [_indicators(frame, name) if name in categorical else _one_column(frame, name) for name in adjust]
         matrix = np.column_stack([values for values, _ in pieces])
         names = tuple(name for _, part in pieces for name in part)
+        made = {name: part for name, (_, part) in zip(adjust, pieces, strict=True)}
         notes.append(f"indicators made of {', '.join(categorical)}; the first level of each is the reference")
     repeated = [name for name in names if names.count(name) > 1]
     if repeated:
@@ -377,7 +390,12 @@ def _covariates(frame: pd.DataFrame, adjust: tuple[str, ...]) -> tuple[Array, tu
         _require_finite(matrix[:, position], "adjust", name, frame.index)
         if name in dtypes and pd.api.types.is_integer_dtype(dtypes[name]):
             _tell_lost_precision(frame[name], matrix[:, position], "adjust")
-    return _without_useless(matrix, names, tuple(notes))
+    matrix, names, told, stands = _without_useless(matrix, names, tuple(notes))
+    encoded = {
+        node: tuple(dict.fromkeys(kept for name in part if (kept := stands.get(name, name)) is not None))
+        for node, part in made.items()
+    }
+    return matrix, names, told, encoded
 
 
 def _one_column(frame: pd.DataFrame, name: str) -> tuple[Array, tuple[str, ...]]:
@@ -394,14 +412,15 @@ def _indicators(frame: pd.DataFrame, name: str) -> tuple[Array, tuple[str, ...]]
 
 def _without_useless(
     matrix: Array, names: tuple[str, ...], notes: tuple[str, ...]
-) -> tuple[Array, tuple[str, ...], tuple[str, ...]]:
-    """Keep constant and repeated covariates out of the design, and say so."""
+) -> tuple[Array, tuple[str, ...], tuple[str, ...], dict[str, str | None]]:
+    """Keep constant and repeated covariates out of the design, say so, and tell what stands for each of them."""
     reasons: dict[int, str] = {}
+    stands: dict[str, str | None] = {}
     seen: dict[tuple[float, ...], list[int]] = {}
     for j in range(matrix.shape[1]):
         column = matrix[:, j]
         if column.min() == column.max():
-            reasons[j] = f"{names[j]!r} is constant"
+            reasons[j], stands[names[j]] = f"{names[j]!r} is constant", None
             continue
         with np.errstate(over="ignore", invalid="ignore"):
             total = column.sum()
@@ -409,10 +428,11 @@ def _without_useless(
         twin = next((i for i in alike if np.array_equal(matrix[:, i], column)), None)
         if twin is not None:
             reasons[j] = f"{names[j]!r} repeats {names[twin]!r}"
+            stands[names[j]] = stands.get(names[twin], names[twin])
         alike.append(j)
     if not reasons:
-        return matrix, names, notes
+        return matrix, names, notes, stands
     message = f"Kept out of the design: {'; '.join(reasons.values())}."
     tell(message, DesignWarning)
     keep = [j for j in range(matrix.shape[1]) if j not in reasons]
-    return matrix[:, keep], tuple(names[j] for j in keep), (*notes, message)
+    return matrix[:, keep], tuple(names[j] for j in keep), (*notes, message), stands

@@ -183,11 +183,17 @@ class ShiftRatio:
 
     def moves(self, a: Array) -> npt.NDArray[np.bool_]:
         """Return which treatment values move."""
-        return np.asarray((a + self.shift >= self.low) & (a + self.shift <= self.high))
+        return inside(a + self.shift, self.low, self.high)
 
     def reached(self, a: Array) -> npt.NDArray[np.bool_]:
         """Return which treatment values are reached by a move."""
-        return np.asarray((a - self.shift >= self.low) & (a - self.shift <= self.high))
+        return inside(a - self.shift, self.low, self.high)
+
+
+def inside(a: Array, low: float, high: float) -> npt.NDArray[np.bool_]:
+    """Tell which values lie in [low, high], sums such as 0.1 + 0.2 that miss an end by rounding among them."""
+    slack = 1e-12 * max(abs(low), abs(high))
+    return np.asarray((a >= low - slack) & (a <= high + slack))
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,8 @@ class ColumnLaw:
         Conditioning columns.
     values : tuple of float
         The values of a discrete column; empty for a continuous one.
+    instead : tuple of str
+        Indicators of other levels of the same category that are known: where one of them is 1, the column is 0.
     """
 
     arms: Arms
@@ -46,6 +48,7 @@ class ColumnLaw:
     column: str
     given: Names
     values: tuple[float, ...] = ()
+    instead: Names = ()
 
     @property
     def _mean(self) -> str:
@@ -60,13 +63,15 @@ class ColumnLaw:
         return self.values[1:] if len(self.values) == 2 else self.values
 
     def _name(self, value: float) -> str:
-        return probability_name(self.arms, self.level, self.column, value, self.given)
+        given = (*(f"{name}=0" for name in self.instead), *self.given)
+        return probability_name(self.arms, self.level, self.column, value, given)
 
     def specs(self) -> dict[str, NuisanceSpec]:
         """Return the nuisances by name."""
         where = self.arms.where(self.level)
         if self.values:
             bounds = (NEVER, 1 - NEVER)
+            where += tuple((name, 0.0) for name in self.instead)
             return {
                 self._name(value): Probability(self.column, self.given, value, where, "mediator", bounds)
                 for value in self._modelled
@@ -78,7 +83,10 @@ class ColumnLaw:
         """Return the probability of each value, shape (n, L), adding up to one."""
         found = np.column_stack([eta[self._name(value)](rows) for value in self._modelled])
         if len(self.values) == 2:
-            return np.column_stack([1.0 - found[:, 0], found[:, 0]])
+            one = found[:, 0]
+            for name in self.instead:
+                one = one * (rows[name] == 0)
+            return np.column_stack([1.0 - one, one])
         return np.asarray(found / found.sum(axis=1, keepdims=True))
 
     def draw(self, rows: Table, eta: Nuisances, rng: np.random.Generator) -> Array:
@@ -110,11 +118,16 @@ Block = tuple[ColumnLaw, ...]
 Values = tuple[tuple[str, tuple[float, ...]], ...]
 
 
-def block_law(arms: Arms, level: float, columns: Names, given: Names, values: Values) -> Block:
-    """Return the law of several columns, each given those before it."""
+def block_law(
+    arms: Arms, level: float, columns: Names, given: Names, values: Values, categories: tuple[Names, ...] = ()
+) -> Block:
+    """Return the law of several columns, each given those before it; of a category's indicators at most one is 1."""
     known, laws = dict(values), list[ColumnLaw]()
     for k, column in enumerate(columns):
-        laws.append(ColumnLaw(arms, level, column, joined(given, columns[:k]), known.get(column, ())))
+        own, found = next((names for names in categories if column in names), ()), known.get(column, ())
+        instead = tuple(name for name in columns[:k] if name in own and found)
+        before = tuple(name for name in joined(given, columns[:k]) if name not in instead)
+        laws.append(ColumnLaw(arms, level, column, before, found, instead))
     return tuple(laws)
 
 

@@ -89,6 +89,8 @@ class InterventionalMean:
         correlation given X is above one half.
     values : tuple of (str, tuple of float)
         The values of discrete mediators; sums are exact if all of them are.
+    categories : tuple of tuple of str
+        Indicators of one and the same category.
     report : bool
         Whether the weights of Y are kept with the nuisances.
 
@@ -110,6 +112,7 @@ class InterventionalMean:
     clip: float = 0.01
     most: float = 20.0
     values: Values = ()
+    categories: tuple[Names, ...] = ()
     report: bool = False
 
     @property
@@ -171,7 +174,7 @@ class InterventionalMean:
 
     def _law(self, columns: Names, *given: Names, level: float | None = None) -> Block:
         level = self.reference if level is None else level
-        return block_law(self._arms, level, columns, joined(self.adjust, *given), self.values)
+        return block_law(self._arms, level, columns, joined(self.adjust, *given), self.values, self.categories)
 
     @cached_property
     def _first(self) -> tuple[Block, Block]:

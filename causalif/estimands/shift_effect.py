@@ -11,7 +11,7 @@ import pandas as pd
 
 from causalif._validate import Array
 from causalif.engine.estimand import FiniteLaw
-from causalif.engine.nuisance import Mean, Nuisances, NuisanceSpec, ShiftRatio
+from causalif.engine.nuisance import Mean, Nuisances, NuisanceSpec, ShiftRatio, inside
 from causalif.estimands.mediation_parts import Names, condition, joined
 from causalif.table import Table
 
@@ -34,11 +34,11 @@ class Shift:
 
     def moves(self, a: Array) -> npt.NDArray[np.bool_]:
         """Return which values move."""
-        return np.asarray((a + self.size >= self.low) & (a + self.size <= self.high))
+        return inside(a + self.size, self.low, self.high)
 
     def reached(self, a: Array) -> npt.NDArray[np.bool_]:
         """Return which values others move to."""
-        return np.asarray((a - self.size >= self.low) & (a - self.size <= self.high))
+        return inside(a - self.size, self.low, self.high)
 
     def __call__(self, a: Array) -> Array:
         """Return d(a)."""

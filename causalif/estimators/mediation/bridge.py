@@ -101,6 +101,7 @@ class Asker:
         drawn = sorted({node for block in (draws.path, draws.before, *draws.others) for node in block}, key=str)
         arms = (exposure.treated, exposure.control)
         values = tuple(pair for node in drawn for pair in self.columns.values(node, arms))
+        encoded = [self.columns.of([node]) for node in drawn]
         level = exposure.shown[0 if on else 1]
         rest = exposure.shown[1 if question.reference == "control" else 0]
         return InterventionalMean(
@@ -115,6 +116,7 @@ class Asker:
             label=f"E[Y({_drawn(draws)} at {level}, rest at {rest})]",
             clip=self.clip,
             values=values,
+            categories=tuple(names for names in encoded if len(names) > 1),
             report=self.report,
         )
 
@@ -204,6 +206,12 @@ def fit_questions(
     means = list(numbers) or [OutcomeMean(columns.outcome)]
     labels = tuple(f"{j}: {question.label}" for j, question in enumerate(questions))
     return cross_fit(means, columns.table, plan, linear(labels, matrix))
+
+
+def not_shifted(question: PathQuestion) -> bool:
+    """Tell whether a question has no answer for a shift of a continuous treatment."""
+    settings = [setting for setting in (question.plus, question.minus) if setting is not None]
+    return question.draws is not None or any(len(setting.blocks) > 1 for setting in settings)
 
 
 def linear(labels: tuple[str, ...], matrix: Array) -> Derived:

@@ -12,7 +12,7 @@ from sklearn.base import is_classifier
 from causalif._errors import InputError
 from causalif.estimands.shift_effect import Shift
 from causalif.estimators._common import MOST_LEVELS, compared_arms, refuse_constant
-from causalif.table import SAFE_IN_NAMES, Table, read_table
+from causalif.table import Table, read_table
 
 MOST_VALUES = 10
 ROWS_PER_VALUE = 20
@@ -68,7 +68,7 @@ class Columns:
 
     def of(self, nodes: Iterable[Any]) -> tuple[str, ...]:
         """Return the columns of some nodes."""
-        return tuple(column for node in nodes for column in self.encoded[node])
+        return tuple(dict.fromkeys(column for node in nodes for column in self.encoded[node]))
 
     def values(self, node: Any, arms: Sequence[float]) -> tuple[tuple[str, tuple[float, ...]], ...]:
         """Return the columns of a node that are discrete, all values being frequent in both arms, with the values."""
@@ -136,21 +136,14 @@ def read_columns(
     table = read_table(data, numbers=numbers, coded=coded, adjust=nodes, cluster=cluster, weights=weights)
     refuse_constant(table, "outcome", outcome)
     # Mediators and covariates stay together: which of them a regression reads changes from one to the next.
-    encoded = {node: _columns_of(node, table, nodes) for node in nodes}
+    encoded = table.encoded
     for node in mediators:
-        if not encoded[node]:
+        if set(encoded[node]) <= {column for other in nodes if other != node for column in encoded[other]}:
             raise InputError(
                 f"Mediator {node!r} is constant or repeats another column, so no effect can be traced through it. "
                 "Leave one of the two out."
             )
     return Columns(table, outcome, treatment, encoded)
-
-
-def _columns_of(node: str, table: Table, nodes: Sequence[str]) -> tuple[str, ...]:
-    if node in table.names:
-        return (node,)
-    start = f"{node}=".translate(SAFE_IN_NAMES)
-    return tuple(name for name in table.names if name.startswith(start) and name not in nodes)
 
 
 def read_exposure(columns: Columns, levels: object, shift: float | None) -> Exposure:
@@ -184,7 +177,9 @@ def _read_shift(columns: Columns, levels: object, shift: object) -> Shift:
             f"{columns.treatment!r}, {policy.low:g} to {policy.high:g}; these stay as they are. Choose a smaller shift."
         )
     values = np.unique(a)
-    if len(values) <= MOST_LEVELS and not np.isin(a[moves] + size, values).all():
+    reached = np.unique(a[moves]) + size
+    found = np.isclose(reached[:, None], values[:MOST_LEVELS], rtol=1e-9, atol=1e-12 * abs(size)).any(axis=1)
+    if len(values) <= MOST_LEVELS and not found.all():
         raise InputError(
             f"`shift` = {size:g} moves {columns.treatment!r} to values that no row has; it takes {values.tolist()}. "
             "Choose a shift that leads from one of them to another, or compare `levels`."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -150,7 +150,7 @@ class PathEffect:
         plan = read_plan(self, columns.table, (self.treatment,) if self.shift is None else ())
         require_arms(columns, exposure, plan)
         estimand = self._estimand(questions, columns, exposure)
-        result = cross_fit([estimand], columns.table, plan)
+        result = self._additive(cross_fit([estimand], columns.table, plan))
         tables, warned = judged(result, columns, exposure, columns.of(adjust))
         settings = self._settings(questions, columns, exposure, plan, result)
         settings["warnings"] = [*self._told(questions), *warned]
@@ -205,6 +205,15 @@ class PathEffect:
         else:
             rows |= {mean.labels[0]: one for mean, one in zip(means, np.eye(len(means)), strict=True)}
         return Combination(means, tuple(rows), tuple(tuple(row.tolist()) for row in rows.values()))
+
+    def _additive(self, result: CrossFit) -> CrossFit:
+        """Let the parts add up to the total where medians over repeats do not: the interaction is what is left."""
+        if self.path is not None or result.splits is None:
+            return result
+        values, influence = result.values.copy(), result.influence.copy()
+        values[-2] = values[-1] - values[:-2].sum()
+        influence[:, -2] = influence[:, -1] - influence[:, :-2].sum(axis=1)
+        return replace(result, values=values, influence=influence)
 
     def _settings(
         self, questions: Questions, columns: Columns, exposure: Exposure, plan: Plan, result: CrossFit

@@ -17,15 +17,16 @@ from causalif.engine.crossfit import CrossFit
 from causalif.engine.learners import Learners
 from causalif.engine.problem import Plan
 from causalif.estimators._common import check_clip, check_options, common_settings, read_plan, seed_of
-from causalif.estimators.mediation.bridge import fit_questions
-from causalif.estimators.mediation.columns import Columns, Exposure, read_columns, read_exposure
+from causalif.estimators.mediation.bridge import fit_questions, not_shifted
+from causalif.estimators.mediation.columns import Columns, Exposure, check_nested, read_columns, read_exposure
 from causalif.estimators.mediation.diagnostics import judged, require_arms
 from causalif.estimators.mediation.estimator import LEARNER_NAMES, described
 from causalif.estimators.sigma.averaging import Answers
-from causalif.estimators.sigma.questions import Asked, ask, without_rare
+from causalif.estimators.sigma.questions import Asked, ask, without, without_rare
 from causalif.estimators.sigma.result import SigmaResult
 from causalif.graphs.posterior import DAGPosterior
 from causalif.results.estimate import Estimate
+from causalif.table import column_names, native_column, read_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +158,7 @@ class SIGMA:
 
     def _check(self) -> None:
         check_options(self, LEARNER_NAMES)
+        check_nested(self.learners)
         check_clip(self.clip)
         in_range("min_stability", self.min_stability, 0.0, 1.0, open_ends=False)
         in_range("min_mass", self.min_mass, 0.0, 1.0, open_ends=False)
@@ -181,7 +183,9 @@ class SIGMA:
             return data, data
         frame = _pandas(data)
         rng = np.random.default_rng(np.random.SeedSequence(seed_of(self.random_state), spawn_key=(1,)))
-        groups = np.arange(len(frame)) if self.cluster is None else pd.factorize(frame[self.cluster])[0]
+        groups = np.arange(len(frame))
+        if self.cluster is not None:
+            groups = pd.factorize(np.asarray(read_table(frame, cluster=self.cluster).clusters))[0]
         dealt = rng.permutation(groups.max() + 1) % 2 == 0
         return frame[dealt[groups]], frame[~dealt[groups]]
 
@@ -200,10 +204,15 @@ class SIGMA:
         kept = paths[paths["stability"] >= self.min_stability].reset_index(drop=True)
         weights = posterior.weights.to_numpy(dtype=float)
         asked = without_rare(self._ask(posterior, list(kept["nodes"])), weights, self.min_mass)
+        if self.shift is not None:
+            asked = without(asked, not_shifted)
         mediators, covariates = asked.nodes()
+        kinds = posterior.settings.get("kinds", {})
+        categories = [name for name in (*mediators, *covariates) if kinds.get(name, "continuous") != "continuous"]
         columns = read_columns(
-            data, self.outcome, self.treatment, mediators, covariates, self.shift, self.cluster, self.weights
-        )
+            _with_categories(data, categories), self.outcome, self.treatment, mediators, covariates, self.shift,
+            self.cluster, self.weights,
+        )  # fmt: skip
         exposure = read_exposure(columns, self.levels, self.shift)
         plan = read_plan(self, columns.table, (self.treatment,) if self.shift is None else ())
         require_arms(columns, exposure, plan)
@@ -270,10 +279,24 @@ def _refuse_reversed(posterior: DAGPosterior, treatment: str, outcome: str) -> l
     return [note]
 
 
+def _with_categories(data: Any, names: Collection[str]) -> Any:
+    """Make categories of the columns that are categories in the model behind the graphs: text, and codes."""
+    wanted = [name for name in names if column_names(data).count(name) == 1]
+    if not wanted:
+        return data
+    frame = _pandas(data)
+    return frame.assign(**{name: frame[name].astype("category") for name in wanted if _is_category(frame[name])})
+
+
+def _is_category(column: pd.Series) -> bool:
+    """Tell codes and text from truth values and numbers of two values, which are indicators already."""
+    return not pd.api.types.is_numeric_dtype(column.dtype) or column.nunique() > 2
+
+
 def _pandas(data: Any) -> pd.DataFrame:
+    """Return a pandas frame, whatever eager frame came in; pyarrow is not needed."""
     if isinstance(data, pd.DataFrame):
         return data
-    try:
-        return nw.from_native(data, eager_only=True).to_pandas()
-    except TypeError as error:
-        raise InputError(f"`data` must be a pandas or polars DataFrame. Got {type(data).__name__} instead.") from error
+    names = column_names(data)
+    native = nw.from_native(data, eager_only=True)
+    return pd.DataFrame({name: native_column(native[name]) for name in names})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,19 @@ def without_rare(asked: Asked, weights: Array, least: float) -> Asked:
         masses = np.bincount(which[:, j] - SKIPPED, weights=weights, minlength=len(asked.questions) - SKIPPED)
         rare = masses[which[:, j] - SKIPPED] < least
         which[rare & (which[:, j] >= 0), j] = SKIPPED
+    return _renumbered(asked, which)
+
+
+def without(asked: Asked, unanswerable: Callable[[PathQuestion], bool]) -> Asked:
+    """Skip the questions that cannot be answered."""
+    bad = np.array([*map(unanswerable, asked.questions), False], dtype=bool)
+    which = asked.which.copy()
+    which[(which >= 0) & bad[which]] = SKIPPED
+    return _renumbered(asked, which)
+
+
+def _renumbered(asked: Asked, which: npt.NDArray[np.intp]) -> Asked:
+    """Keep the questions that some graph still asks."""
     kept = sorted(set(which[which >= 0].tolist()))
     renumbered = np.arange(SKIPPED, len(asked.questions))
     renumbered[np.array(kept, dtype=np.intp) - SKIPPED] = np.arange(len(kept))

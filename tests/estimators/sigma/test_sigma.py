@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import networkx as nx
@@ -249,3 +249,41 @@ def test_unknown_component_and_missing_column() -> None:
         fit.components(("A", "Y"))
     with pytest.raises(InputError, match="M"):
         SIGMA(**ROLES, posterior=posterior(FULL)).fit(table().drop(columns="M"))
+
+
+# --- columns that are more, or less, than one column of numbers ---------------------------------------------------
+
+
+def test_a_repeated_covariate_is_adjusted_for_under_either_name() -> None:
+    data = table().rename(columns={"C": "x1"}).assign(x2=lambda frame: frame["x1"])
+    one, other = parse_dag("x1 -> {A M Y}; A -> {M Y}; M -> Y; x2"), parse_dag("x2 -> {A M Y}; A -> {M Y}; M -> Y; x1")
+    with pytest.warns(match="repeats"):
+        fit = SIGMA(**ROLES, posterior=posterior(one, other)).fit(data)
+    answers_ = fit.components("total")["estimate"]
+    assert answers_.max() - answers_.min() < 1e-9
+
+
+def test_codes_that_the_model_reads_as_categories_are_categories_here() -> None:
+    rng = np.random.default_rng(0)
+    g = rng.integers(0, 4, 1500)
+    a = (rng.random(1500) < np.array([0.2, 0.7, 0.3, 0.8])[g]).astype(int)
+    y = 0.5 * a + np.array([0.0, 3.0, 0.5, 4.0])[g] + rng.normal(size=1500)
+    graphs = posterior(parse_dag("g -> {A Y}; A -> Y"))
+    known = replace(graphs, settings={**graphs.settings, "kinds": {"g": "categorical", "A": "binary"}})
+    fit = SIGMA(**ROLES, posterior=known).fit(pd.DataFrame({"g": g, "A": a, "Y": y}))
+    row = fit.effects[fit.effects["path"] == "A -> Y"].iloc[0]
+    assert abs(row["estimate"] - 0.5) < 4 * row["std_error"]
+
+
+def test_a_shift_leaves_out_the_graphs_that_it_cannot_answer() -> None:
+    data = table()
+    data["A"] = data["C"] * 0.5 + np.random.default_rng(2).normal(size=len(data))
+    simple = parse_dag("C -> {A L M Y}; A -> {M Y}; M -> Y; L -> Y")
+    fit = SIGMA(**ROLES, posterior=posterior(simple, FULL, weights=[0.8, 0.2]), shift=0.5).fit(data)
+    assert fit.paths.set_index("path").loc["A -> M -> Y", "skipped_mass"] == pytest.approx(0.2)
+    assert np.isfinite(fit.effects.set_index(["path", "scope"]).loc[("A -> M -> Y", "marginal"), "estimate"])
+
+
+def test_split_checks_the_cluster_column() -> None:
+    with pytest.raises(InputError, match="`cluster` names the column 'idd'"):
+        SIGMA(**ROLES, posterior=Finder([]), split=True, cluster="idd").fit(table().assign(id=1))
