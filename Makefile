@@ -9,6 +9,7 @@ CHECKERS := ruff mypy pandas-stubs scipy-stubs types-tqdm
 PEERS := DoubleML
 # A variable, because a comma would end an argument of $(call).
 WHOLE := test,flow
+BENCHED := data,flow
 
 .PHONY: help demo test slow studies docs triton lint types wheel core oldest bench clean
 .DELETE_ON_ERROR:
@@ -46,6 +47,11 @@ studies: .venv-test/stamp
 	.venv-test/bin/python tests/coverage/study_debiased.py --design C --learners auto --draws 100
 	.venv-test/bin/python tests/coverage/study_debiased.py --design weak --draws 1000
 	.venv-test/bin/python tests/coverage/study_selective.py --draws 30
+	.venv-test/bin/python tests/coverage/study_wcde.py --design discrete --rows 20000 --draws 1000
+	.venv-test/bin/python tests/coverage/study_wcde.py --design continuous --rows 2000 --draws 400
+	.venv-test/bin/python tests/coverage/study_structure.py
+	.venv-test/bin/python tests/coverage/study_mediation.py
+	.venv-test/bin/python tests/coverage/study_sigma.py
 
 triton: .venv-triton/stamp
 	TRITON_INTERPRET=1 .venv-triton/bin/python -m pytest tests/kernels/test_triton.py
@@ -72,7 +78,7 @@ oldest: .venv-oldest/stamp
 	CAUSALIF_EXTRAS=all .venv-oldest/bin/python -m pytest
 
 bench: .venv-bench/stamp
-	set -e; for script in benchmarks/*.py; do .venv-bench/bin/python "$$script"; done
+	set -e; for script in $(filter-out %_gpu.py,$(wildcard benchmarks/*.py)); do .venv-bench/bin/python "$$script"; done
 
 clean:
 	rm -rf .venv-demo .venv-test .venv-core .venv-oldest .venv-bench .venv-docs .venv-triton vignettes/_reference build output .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -100,7 +106,7 @@ endef
 	$(call environment,.venv-oldest,--editable '.[$(WHOLE)]')
 
 .venv-bench/stamp: pyproject.toml constraints.txt
-	$(call environment,.venv-bench,--editable '.[data]' $(PEERS))
+	$(call environment,.venv-bench,--editable '.[$(BENCHED)]' $(PEERS))
 
 .venv-docs/stamp: pyproject.toml constraints.txt
 	$(call environment,.venv-docs,--editable '.[docs]')
