@@ -8,7 +8,6 @@ from typing import Any
 import networkx as nx
 import numpy as np
 import pandas as pd
-import polars as pl
 import pytest
 
 from causalif._errors import IdentificationWarning, InputError
@@ -198,6 +197,7 @@ def test_split_uses_separate_halves_and_keeps_clusters_whole() -> None:
 
 
 def test_polars_and_repeats_and_shift() -> None:
+    pl = pytest.importorskip("polars")
     data = table()
     simple = posterior(parse_dag("C -> {A M Y}; A -> {M Y}; M -> Y"))
     one = SIGMA(**ROLES, posterior=simple).fit(data.reset_index(drop=True))
