@@ -111,7 +111,7 @@ def _warn_straight(columns: Columns, sets: tuple[Masks, ...], scorer: SplineScor
     tested = lines["normality_pvalue"].dropna()
     noise = " and the noise looks normal" if len(tested) and (tested >= 0.01 / len(tested)).all() else ""
     linear = "" if "categorical" in columns.kinds else "Use LinearSEM, which leaves them open, or "
-    advice = linear + ("give" if linear else "Give") + " `tiers`."
+    advice = linear + ("put" if linear else "Put") + " them in different `tiers`."
     tell(
         f"No relation among {open_nodes} shows a bend{noise}: their directions are not identified, and what this model "
         f'says of them is chance. {advice} See diagnostics["equations"].',
