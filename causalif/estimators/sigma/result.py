@@ -181,7 +181,10 @@ class SigmaResult:
             )
         if len(skipped):
             masses = "; ".join(f"{row.path}: {row.skipped_mass:.1%}" for row in skipped.itertuples())
-            yield f"Not estimated (rare, skipped, or not available with a shift), the other graphs standing in (posterior mass): {masses}."
+            yield (
+                "Not estimated (rare, skipped, or not available with a shift), the other graphs standing in; posterior "
+                f"mass {masses}."
+            )
         yield "Rows that chose the graphs also estimate the effects." if not self.settings["split"] else (
             "Graphs come from one half of the rows, effects from the other."
         )
