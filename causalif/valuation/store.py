@@ -40,7 +40,9 @@ def save(value: Valuation, path: str | PathLike[str]) -> None:
     arrays, header = _packed(value)
     stream = io.BytesIO()
     text = np.frombuffer(json.dumps(header, allow_nan=False).encode(), dtype=np.uint8)
-    np.savez(stream, allow_pickle=False, header=text, **arrays)
+    assert not any(np.asarray(part).dtype == object for part in arrays.values()), "objects would be pickled"
+    members: dict[str, Any] = {"header": text, **arrays}
+    np.savez(stream, **members)
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
     try:

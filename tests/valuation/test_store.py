@@ -116,7 +116,7 @@ def test_objects_in_a_file_are_never_opened(tmp_path):
         arrays = dict(members)
     arrays["points"] = np.array([Trap()], dtype=object)
     with open(tmp_path / "v", "wb") as stream:
-        np.savez(stream, allow_pickle=True, **arrays)
+        np.savez(stream, **arrays)
     with pytest.raises(InputError, match="damaged"):
         Valuation.load(tmp_path / "v")
 
