@@ -76,7 +76,8 @@ def case_influence(
     recomputed in refits. Targets that are not linear in the coefficients (a loss, a probability) follow their tangent.
     For t statistics and interval ends the standard error's change is exact for least squares with the usual covariance,
     and to first order otherwise. Predictions for causal estimates hold the nuisances fixed, which costs a second-order
-    term only where the score is orthogonal to them. Cost: one pass of n p² for all rows.
+    term only where the score is orthogonal to them. Of RLM and QuantReg fits, predicted changes of standard errors
+    count the row's own term only and are not of first order; refits are right. Cost: one pass of n p² for all rows.
 
     References
     ----------
