@@ -11,7 +11,7 @@ PEERS := DoubleML
 WHOLE := test,flow
 BENCHED := data,flow
 
-.PHONY: help demo test slow studies docs triton lint types wheel core oldest bench clean
+.PHONY: help demo test slow studies docs triton lint types wheel core oldest bench record clean
 .DELETE_ON_ERROR:
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo "make core   builds the wheel and tests it where no extra is installed"
 	@echo "make oldest the whole suite with the oldest versions that pyproject.toml allows"
 	@echo "make bench  the benchmarks, side by side with peers"
+	@echo "make record the figures of README.md and vignettes/evidence.py, measured anew and kept; two hours"
 	@echo "make clean  removes the virtual environments and whatever was built"
 
 # One thread a numerical library: the tests are many small problems, which pools of threads only slow down.
@@ -50,7 +51,8 @@ studies: .venv-test/stamp
 	.venv-test/bin/python tests/coverage/study_wcde.py --design discrete --rows 20000 --draws 1000
 	.venv-test/bin/python tests/coverage/study_wcde.py --design continuous --rows 2000 --draws 400
 	.venv-test/bin/python tests/coverage/study_structure.py
-	.venv-test/bin/python tests/coverage/study_mediation.py
+	.venv-test/bin/python tests/coverage/study_mediation.py --effects natural
+	.venv-test/bin/python tests/coverage/study_mediation.py --effects interventional --draws 100 --first 1000
 	.venv-test/bin/python tests/coverage/study_sigma.py
 
 triton: .venv-triton/stamp
@@ -78,7 +80,11 @@ oldest: .venv-oldest/stamp
 	CAUSALIF_EXTRAS=all .venv-oldest/bin/python -m pytest
 
 bench: .venv-bench/stamp
-	set -e; for script in $(filter-out %_gpu.py,$(wildcard benchmarks/*.py)); do .venv-bench/bin/python "$$script"; done
+	set -e; for script in $(filter-out %_gpu.py benchmarks/record.py,$(wildcard benchmarks/*.py)); do .venv-bench/bin/python "$$script"; done
+
+# Jobs whose peers are not installed are refused, and the rest recorded.
+record: .venv-bench/stamp
+	.venv-bench/bin/python benchmarks/record.py --all --longest 15
 
 clean:
 	rm -rf .venv-demo .venv-test .venv-core .venv-oldest .venv-bench .venv-docs .venv-triton vignettes/_reference build output .pytest_cache .mypy_cache .ruff_cache .hypothesis

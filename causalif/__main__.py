@@ -7,7 +7,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from causalif._errors import IdentificationWarning
+from causalif._errors import CausalifWarning
 from causalif.datasets import simulate_invalid_iv_binary
 from causalif.estimators.invalid_iv import InvalidIVATE
 from causalif.results.compare import Comparison, compare
@@ -19,16 +19,18 @@ COVARIATES = ["inc", "age25", "age25sq", "marr", "fsize"]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one of the commands and return its exit status."""
+    """Run one of the commands and return its exit status: 130 after Ctrl-C, as shells have it."""
     parser = argparse.ArgumentParser(prog="python -m causalif", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     shown = commands.add_parser("demo", help="the 401(k) table and a simulated case, with a figure")
     shown.add_argument("--output", type=Path, default=Path("output"), help="folder for the figure (default: output)")
     commands.add_parser("selfcheck", help="compute the pinned numbers on this machine")
     chosen = parser.parse_args(arguments)
-    if chosen.command == "selfcheck":
-        return 0 if selfcheck().ok else 1
-    return demo(chosen.output)
+    try:
+        return demo(chosen.output) if chosen.command == "demo" else int(not selfcheck().ok)
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        return 130
 
 
 def demo(output: Path) -> int:
@@ -37,7 +39,7 @@ def demo(output: Path) -> int:
     missed = _known_answers(known)
     print("\nThe effect of 401(k) participation on net financial assets, in dollars (1991 SIPP, 9,275 households)\n")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", IdentificationWarning)  # the summary repeats it
+        warnings.simplefilter("ignore", CausalifWarning)  # the summary repeats it
         real = InvalidIVATE(outcome="nettfa", treatment="p401k", instrument="e401k", adjust=COVARIATES).fit(
             known_401k()
         )

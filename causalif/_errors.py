@@ -7,7 +7,17 @@ import warnings
 
 
 class CausalifError(ValueError):
-    """Base class of all errors raised by causalif; also a ``ValueError``."""
+    """Base class of all errors raised by causalif; also a ``ValueError``.
+
+    Examples
+    --------
+    >>> import causalif as ci
+    >>> try:
+    ...     ci.datasets.simulate_confounded(0)
+    ... except ci.errors.CausalifError as error:
+    ...     print(type(error).__name__)
+    InputError
+    """
 
 
 class InputError(CausalifError):
@@ -55,7 +65,15 @@ class ConvergenceError(CausalifError):
 
 
 class CausalifWarning(UserWarning):
-    """Base class of all warnings of causalif."""
+    """Base class of all warnings of causalif.
+
+    Examples
+    --------
+    >>> import causalif as ci
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore", ci.errors.CausalifWarning)
+    ...     tell("Two clusters.", ci.errors.FewClustersWarning)
+    """
 
 
 class PositivityWarning(CausalifWarning):

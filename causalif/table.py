@@ -12,11 +12,15 @@ import narwhals.stable.v1 as nw
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.linalg import solve_triangular
 
 from causalif._errors import DataWarning, DesignWarning, InputError, tell
 from causalif._validate import Array
 
 LARGEST_EXACT_INTEGER = 2**53
+# Share of a column's variance below which what others leave unexplained counts as none: R² of 1 to ten digits.
+UNEXPLAINED = 1e-10
+SCREENED, CHUNK = 2_000, 65_536
 # Gradient boosting libraries refuse these characters in the names of their features.
 SAFE_IN_NAMES = str.maketrans({"[": "(", "]": ")", "{": "(", "}": ")", "<": "under ", ",": ";", ":": "-", '"': "'"})
 
@@ -35,20 +39,28 @@ class Table:
         Names of the covariates, in order.
     index : pandas.Index
         Row labels of the DataFrame that the table was read from.
-    levels : mapping of str to tuple
+    levels : mapping of str to tuple, optional
         For each coded column, the original values in order of their codes.
     clusters : ndarray of shape (n,), optional
         Cluster label of each row.
     weights : ndarray of shape (n,), optional
         Sampling weights, scaled to mean one.
-    notes : tuple of str
+    notes : tuple of str, default ()
         What was done on reading, for the summary.
-    encoded : mapping of str to tuple of str
+    encoded : mapping of str to tuple of str, optional
         For each adjustment column the covariates that hold it: several where it is a category, another column's where
         it repeats one, none where it is constant.
-    source : object
+    source : object, optional
         The frame whose memory the columns may share: while it is held here, pandas copies before the caller's frame is
         written to.
+
+    Examples
+    --------
+    >>> table = Table({"a": np.array([0.0, 1.0])}, np.array([[3.0], [4.0]]), ("x",), pd.RangeIndex(2))
+    >>> table.matrix(("a", "x")).tolist()
+    [[0.0, 3.0], [1.0, 4.0]]
+    >>> table.assign(a=1.0)["a"].tolist(), len(table.take(slice(1)))
+    ([1.0, 1.0], 1)
     """
 
     columns: Mapping[str, Array]
@@ -73,7 +85,17 @@ class Table:
         return np.asarray(self.covariates[:, self.names.index(name)])
 
     def matrix(self, names: Sequence[str]) -> Array:
-        """Return the named columns side by side, shape (n, len(names)); the covariates in order cost no copy."""
+        """Return the named columns side by side.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Role columns or covariates; the covariates in order cost no copy.
+
+        Returns
+        -------
+        array of shape (n, len(names))
+        """
         names = tuple(names)
         if names == self.names:
             return self.covariates
@@ -84,7 +106,17 @@ class Table:
         return np.column_stack([self[name] for name in names])
 
     def take(self, rows: slice | npt.NDArray[Any]) -> Table:
-        """Return the table of some rows; a slice gives views, an index array or mask gives copies."""
+        """Return the table of some rows.
+
+        Parameters
+        ----------
+        rows : slice or array of int or bool
+            Which rows; a slice gives views, an array copies.
+
+        Returns
+        -------
+        Table
+        """
         covariates = self.covariates[rows]
         if not covariates.flags.c_contiguous:
             covariates = np.ascontiguousarray(covariates)
@@ -101,7 +133,22 @@ class Table:
         )
 
     def assign(self, **values: float | Array) -> Table:
-        """Return a table in which whole columns are set, as in "what if everybody were treated"."""
+        """Return a table in which whole columns are set, as in "what if everybody were treated".
+
+        Parameters
+        ----------
+        **values : float or array of shape (n,)
+            New values by the name of the column.
+
+        Returns
+        -------
+        Table
+
+        Raises
+        ------
+        InputError
+            If a name is no role column.
+        """
         columns = dict(self.columns)
         for name, value in values.items():
             if name not in columns:
@@ -391,6 +438,7 @@ def _covariates(
         if name in dtypes and pd.api.types.is_integer_dtype(dtypes[name]):
             _tell_lost_precision(frame[name], matrix[:, position], "adjust")
     matrix, names, told, stands = _without_useless(matrix, names, tuple(notes))
+    told = (*told, *_tell_collinear(matrix, names))
     encoded = {
         node: tuple(dict.fromkeys(kept for name in part if (kept := stands.get(name, name)) is not None))
         for node, part in made.items()
@@ -436,3 +484,71 @@ def _without_useless(
     tell(message, DesignWarning)
     keep = [j for j in range(matrix.shape[1]) if j not in reasons]
     return matrix[:, keep], tuple(names[j] for j in keep), (*notes, message), stands
+
+
+def _tell_collinear(matrix: Array, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Name covariates that others determine; they stay, since predictions of least squares do not depend on it."""
+    n, p = matrix.shape
+    if p < 2 or p >= n:
+        return ()
+    # What is collinear on all rows is so on any of them: most tables are cleared by a few.
+    screened = matrix[:: max(1, n // (SCREENED + 20 * p))]
+    if len(screened) > p and _independent(_correlations(screened)):
+        return ()
+    found = _dependent(_correlations(matrix))
+    if not found:
+        return ()
+    said = [f"{names[j]!r} follows from {', '.join(repr(names[i]) for i in others)}" for j, others in found.items()]
+    message = (
+        f"Collinear covariates: {'; '.join(said)} (R² is 1 to ten digits). Least squares predicts the same with and "
+        "without them, but their coefficients mean nothing, and other learners may differ. Leave out what repeats."
+    )
+    tell(message, DataWarning)
+    return (message,)
+
+
+def _correlations(matrix: Array) -> Array:
+    """Return the correlation matrix, from centred blocks of rows."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        scale = np.abs(matrix).max(axis=0)
+        scale = np.where(scale > 0, scale, 1.0)
+        blocks = [slice(start, start + CHUNK) for start in range(0, len(matrix), CHUNK)]
+        mean = np.add.reduce([(matrix[block] / scale).sum(axis=0) for block in blocks]) / len(matrix)
+        moments = np.zeros((matrix.shape[1],) * 2)
+        for block in blocks:
+            centred = matrix[block] / scale - mean
+            moments += centred.T @ centred
+        size = np.sqrt(np.diag(moments))
+        # Beside its own size a nearly constant column holds rounding only, from which nothing follows.
+        usable = size > 1e-6 * np.sqrt(len(matrix)) * np.abs(mean)
+        size = np.where(usable & (size > 0), size, np.inf)
+    correlation = moments / np.outer(size, size)
+    np.fill_diagonal(correlation, 1.0)
+    return np.asarray(correlation)
+
+
+def _independent(correlation: Array) -> bool:
+    """Whether no column follows from earlier ones, at one glance."""
+    try:
+        return bool((np.diag(np.linalg.cholesky(correlation)) ** 2 > UNEXPLAINED).all())
+    except np.linalg.LinAlgError:
+        return False
+
+
+def _dependent(correlation: Array) -> dict[int, list[int]]:
+    """Return the columns that earlier ones determine, with those that enter, by a Cholesky factor grown in order."""
+    p = len(correlation)
+    kept: list[int] = []
+    factor = np.zeros((p, p))
+    found: dict[int, list[int]] = {}
+    for j in range(p):
+        k = len(kept)
+        row = solve_triangular(factor[:k, :k], correlation[kept, j], lower=True) if k else np.empty(0)
+        left = correlation[j, j] - row @ row
+        if left > UNEXPLAINED:
+            factor[k, :k], factor[k, k] = row, math.sqrt(left)
+            kept.append(j)
+            continue
+        weights = solve_triangular(factor[:k, :k].T, row, lower=False)
+        found[j] = [kept[i] for i in np.flatnonzero(np.abs(weights) > 1e-4 * np.abs(weights).max())]
+    return found

@@ -454,6 +454,7 @@ def test_folds_that_leave_an_arm_empty() -> None:
     refused("ATE", data, PositivityError, "which leaves 0 in a training part with 2 folds", folds=data["a"].to_numpy())
 
 
+@pytest.mark.filterwarnings("ignore:One row, 7754")
 def test_one_sided_noncompliance_is_detected_and_right() -> None:
     """With nobody treated at Z = 0, the estimate is that of comparing treated and untreated among Z = 1."""
     data = ci.datasets.load_401k()

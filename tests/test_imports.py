@@ -26,8 +26,9 @@ ALLOWED: dict[str, set[str]] = {
     "errors": {"_errors"},
     "_validate": {"_errors"},
     "datasets": BASE,
-    "results": BASE,
-    "graphs": BASE,
+    "storage": {"_errors"},
+    "results": BASE | {"storage"},
+    "graphs": BASE | {"storage"},
     "kernels": BASE,
     "table": BASE,
     "engine": BASE | {"table"},
@@ -38,7 +39,8 @@ ALLOWED: dict[str, set[str]] = {
     "valuation": BASE | {"table", "kernels"},
     "influence": BASE | {"table", "results"},
     "estimators": BASE
-    | {"table", "results", "graphs", "kernels", "engine", "estimands", "discovery", "valuation", "influence"},
+    | {"table", "results", "graphs", "kernels", "engine", "estimands", "discovery", "valuation", "influence"}
+    | {"storage"},
     "testing": BASE
     | {"table", "results", "graphs", "kernels", "engine", "estimands", "discovery", "valuation", "influence"}
     | {"estimators", "datasets"},

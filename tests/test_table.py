@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from causalif._errors import DataWarning, DesignWarning, InputError
+from causalif.estimators.ate import ATE
 from causalif.table import Table, read_table
 
 N = 60
@@ -165,13 +166,58 @@ def test_finite_columns_whose_sum_is_infinite_are_read() -> None:
 
 def test_constant_and_repeated_covariates_are_left_out_with_their_names() -> None:
     data = frame().assign(c=1.0, twin=lambda d: d["x"], near=lambda d: d["x"] + 1e-12)
-    with pytest.warns(DesignWarning) as caught:
+    with pytest.warns(DesignWarning) as caught, pytest.warns(DataWarning, match="Collinear.*'near' follows from 'x'"):
         table = read(data, adjust=["x", "c", "u", "twin", "near"])
     assert [str(warning.message) for warning in caught] == [
         "Kept out of the design: 'c' is constant; 'twin' repeats 'x'."
     ]
     assert table.names == ("x", "u", "near")
     np.testing.assert_array_equal(table.covariates, data[["x", "u", "near"]])
+
+
+def collinear(n: int = 5_000, noise: float = 0.0) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    x, u, v = rng.normal(size=(3, n))
+    a = (rng.random(n) < 0.5).astype(float)
+    total = 3e4 + 2 * x - 500 * u + noise * rng.normal(size=n)
+    return pd.DataFrame({"y": x + a + rng.normal(size=n), "a": a, "x": x, "u": u, "v": v, "total": total})
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-4])
+def test_collinear_covariates_are_named_and_change_no_estimate(noise: float) -> None:
+    data = collinear(noise=noise)
+    ask = ATE(outcome="y", treatment="a", adjust=["x", "u", "v", "total"], learners="linear", folds=2)
+    with pytest.warns(DataWarning, match="Collinear covariates: 'total' follows from 'x', 'u' ") as caught:
+        fit = ask.fit(data)
+    assert len(caught) == 1
+    assert "Collinear covariates" in str(fit.summary())
+    without = ATE(outcome="y", treatment="a", adjust=["x", "u", "v"], learners="linear", folds=2).fit(data)
+    if noise == 0:
+        assert fit.params["ATE"] == pytest.approx(without.params["ATE"], rel=1e-9)
+        assert fit.std_errors["ATE"] == pytest.approx(without.std_errors["ATE"], rel=1e-9)
+
+
+@pytest.mark.parametrize("n", [40, 300, 5_000, 70_000])
+@pytest.mark.filterwarnings("error")
+def test_covariates_that_are_merely_alike_are_no_news(n: int) -> None:
+    rng = np.random.default_rng(1)
+    age = rng.integers(18, 80, n).astype(float)
+    data = pd.DataFrame({"a": np.arange(n) % 2, "age": age, "square": age**2, "cube": age**3})
+    data["close"] = data["age"] + 1e-3 * rng.normal(size=n)
+    data["year"], data["rare"] = 2_000 + rng.normal(size=n), np.arange(n) == n // 2 + 1
+    read_table(data, coded={"treatment": "a"}, adjust=["age", "square", "cube", "close", "year", "rare"])
+
+
+def test_collinear_beyond_the_rows_that_are_looked_at_first() -> None:
+    n = 30_000
+    data = collinear(n).assign(v=0.0)
+    data.loc[n // 2 + 1, "v"] = 1.0  # constant on the rows that are screened
+    with pytest.warns(DataWarning, match="'total' follows from 'x', 'u' ") as caught:
+        read_table(data, coded={"treatment": "a"}, adjust=["x", "u", "v", "total"])
+    assert "'v' follows" not in str(caught[0].message)
+    codes = pd.get_dummies(pd.Series(np.arange(n) % 4), prefix="is").astype(float)
+    with pytest.warns(DataWarning, match="'is_3' follows from 'is_0', 'is_1', 'is_2' "):
+        read_table(codes.assign(a=np.arange(n) % 2), coded={"treatment": "a"}, adjust=list(codes))
 
 
 def test_weights_have_mean_one_whatever_their_scale() -> None:

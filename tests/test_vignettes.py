@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from pathlib import Path
 
@@ -20,3 +21,31 @@ def test_vignette_runs(path, capsys):
     runpy.run_path(str(path))
     plt.close("all")
     assert capsys.readouterr().out
+
+
+METHODS = (
+    "first_estimate",
+    "invalid_iv",
+    "adjustment_sets",
+    "wcde_fairness",
+    "mediation_paths",
+    "structure_posteriors",
+    "data_valuation",
+    "which_rows",
+)
+SECTIONS = ("The number, in ", "What must be true, in plain words", "What would change my mind", "Limits")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_method_pages_answer_the_same_questions_in_the_same_order(name):
+    lines = (FOLDER / f"{name}.py").read_text().splitlines()
+    headings = [line.removeprefix("# ## ") for line in lines if line.startswith("# ## ")]
+    found = [next((k for k, heading in enumerate(headings) if heading.startswith(said)), None) for said in SECTIONS]
+    assert None not in found, dict(zip(SECTIONS, found, strict=True))
+    assert found == sorted(found)
+
+
+def test_every_citation_is_in_the_bibliography_and_every_entry_is_cited():
+    entries = set(re.findall(r"^@\w+\{(\w+),", (FOLDER / "references.bib").read_text(), flags=re.M))
+    cited = re.findall(r"\{cite:[pt]\}`([^`]+)`", "".join(page.read_text() for page in VIGNETTES))
+    assert {key.strip() for keys in cited for key in keys.split(",")} == entries

@@ -21,10 +21,29 @@ import numpy as np
 import causalif as ci
 
 # %% [markdown]
+# ## The number, in one line
+#
+# With a valid set $Z$ the effect is $\theta = E\{E[Y \mid A = 1, Z] - E[Y \mid A = 0, Z]\}$, and the best that an
+# estimator can do with it has the variance
+#
+# $$V(Z) = E\left[\frac{\mathrm{var}(Y \mid A = 1, Z)}{P(A = 1 \mid Z)} +
+# \frac{\mathrm{var}(Y \mid A = 0, Z)}{P(A = 0 \mid Z)}\right] +
+# \mathrm{var}\{E[Y \mid A = 1, Z] - E[Y \mid A = 0, Z]\} .$$
+#
+# Every valid set has the same $\theta$, not the same $V(Z)$: what explains the outcome lowers it, and what explains
+# the treatment only raises it. The set with the smallest $V$ can be read off the graph
+# {cite:p}`rotnitzky2020,henckel2022`.
+#
+# ## What must be true, in plain words
+#
+# 1. The graph has every common cause of two of its nodes, measured or not.
+# 2. Arrows that are not drawn are not there; arrows that are drawn may be weak.
+# 3. It has no cycles: nothing acts on its own past.
+#
 # ## A graph and a question
 #
-# An arrow says "acts on directly". What is *not* drawn is what we claim to know: a missing arrow is an assumption, and
-# so is every common cause that is left out. `A` is the treatment, `Y` the outcome, `U` was never measured.
+# An arrow says "acts on directly". What is *not* drawn is what we claim to know: a missing arrow is an assumption,
+# and so is every common cause that is left out. `A` is the treatment, `Y` the outcome, `U` was never measured.
 
 # %%
 dag = ci.parse_dag("""
@@ -38,9 +57,9 @@ sets = ci.adjustment_sets(dag, treatment="A", outcome="Y")
 print(sets)
 
 # %% [markdown]
-# The **optimal** set has the smallest asymptotic variance of all valid ones, whatever the law of the data, as long as
-# the graph is right; "proved" says that this graph meets the conditions of the theorem. The **minimal** set is all that
-# is needed against bias. `W` does not confound anything, but it explains the outcome.
+# The **optimal** set has the smallest asymptotic variance of all valid ones, whatever the law of the data, as long
+# as the graph is right; "proved" says that this graph meets the conditions of the theorem. The **minimal** set is
+# all that is needed against bias. `W` does not confound anything, but it explains the outcome.
 
 # %%
 assert sets.optimal == {"C", "W"}
@@ -99,9 +118,10 @@ assert dear.minimum_cost == {"X1", "X2"}
 # %% [markdown]
 # ## Another effect, another set
 #
-# The weighted controlled direct effect holds the mediators fixed, so here they belong into the set, and the optimal one
-# consists of the other parents of the outcome. In MILDEW, a published network of mildew on wheat over four periods, the
-# sets for the two effects of an early microclimate on the last mildew have one node in common, out of nine and three.
+# The weighted controlled direct effect {cite:p}`lin2025` holds the mediators fixed, so here they belong into the
+# set, and the optimal one consists of the other parents of the outcome. In MILDEW, a published network of mildew on
+# wheat over four periods, the sets for the two effects of an early microclimate on the last mildew have one node in
+# common, out of nine and three.
 
 # %%
 MILDEW = """
@@ -175,9 +195,9 @@ for fit in compared.fits:
 # allows follows from the influence values, because the estimates share their rows: the differences have much smaller
 # errors than the estimates. The test at the foot of the table puts all differences together. Here it finds nothing.
 #
-# Sharing rows has another side. In this draw the truth, dotted, is 2.3 standard errors from the optimal set's estimate,
-# which happens in one draw out of fifty, and most of the other intervals miss it as well. Estimates that agree are not
-# several pieces of evidence.
+# Sharing rows has another side. In this draw the truth, dotted, is 2.3 standard errors from the optimal set's
+# estimate, which happens in one draw out of fifty, and most of the other intervals miss it as well. Estimates that
+# agree are not several pieces of evidence.
 
 # %%
 table = compared.to_frame()
@@ -213,7 +233,15 @@ assert again.agreement.p_value > 0.05
 assert ci.adjustment_sets(mended, "A", "Y").minimal == {"C", "V"}
 
 # %% [markdown]
-# Two warnings. A test that finds nothing does not prove the graph: sets can share a bias, and a confounder that was
-# never measured biases them all alike. And the table is **not a menu**. Whoever picks the set with the nicest estimate
-# reports a biased one, and whoever picks the smallest standard error reports one that is too small. Choose by the
-# graph, before looking.
+# ## What would change my mind
+#
+# - **Sets that disagree**, as above: then an arrow or a common cause is missing.
+# - **A common cause that nobody drew.** It biases all sets alike, so that no comparison finds it.
+# - **An arrow the other way round**, such as one from the outcome to a covariate: every answer on this page changes.
+#
+# ## Limits
+#
+# A test that finds nothing does not prove the graph. And the table is **not a menu**: whoever picks the set with
+# the nicest estimate reports a biased one, and whoever picks the smallest standard error reports one that is too
+# small. Choose by the graph, before looking. Optimal means the smallest variance in large samples, of estimators
+# that use nothing but the set; validity and search follow {cite:t}`perkovic2018` and {cite:t}`vanderzander2019`.

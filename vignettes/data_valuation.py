@@ -9,10 +9,10 @@
 # %% [markdown]
 # # Which rows are worth keeping?
 #
-# A table of training rows is often large and cheap, and nobody has looked at it. A small table that somebody did look
-# at is often there too. **KAIROS** asks of every training row: does it bring the large table closer to the law of the
-# small, clean one, or further away? The answer is one number per row. It needs no model to be trained, and it is exact:
-# the derivative of a distance between two laws in the direction of the row.
+# A table of training rows is often large and cheap, and nobody has looked at it. A small table that somebody did
+# look at is often there too. **KAIROS** {cite:p}`zhu2025` asks of every training row: does it bring the large table
+# closer to the law of the small, clean one, or further away? The answer is one number per row. It needs no model to
+# be trained, and it is exact: the derivative of a distance between two laws in the direction of the row.
 #
 # Here 1,497 handwritten digits are spoiled in three ways, one at a time, with 300 clean digits as the reference:
 #
@@ -61,10 +61,11 @@ def spoiled(defect, rows):
 #
 # $$F(Q) = a\,\mathrm{MMD}^2(Q, P) + b\,E_Q\,\lVert \psi(Y) - m_P(X) \rVert .$$
 #
-# The first term compares where rows lie: it is large where the training rows crowd and the reference does not. The
-# second compares each label with the one that the reference would expect there: $\psi$ is a one-hot class and $m_P$ a
-# kernel regression fitted on the reference alone. Both parts are kept as columns, because a row can be bad in one way
-# only. High is good, and values add up to zero.
+# with MMD the maximum mean discrepancy {cite:p}`gretton2012`. The first term compares where rows lie: it is large
+# where the training rows crowd and the reference does not. The second compares each label with the one that the
+# reference would expect there: $\psi$ is a one-hot class and $m_P$ a kernel regression fitted on the reference
+# alone. Both parts are kept as columns, because a row can be bad in one way only. High is good, and values add up
+# to zero.
 #
 # ## What must be true, in plain words
 #
@@ -99,9 +100,9 @@ _ = plt.gca().set_title("Wrong labels: only the label part sees them")
 # %% [markdown]
 # ## Which score finds what
 #
-# Three defects, six scores. *As published* is the weighting and the label model of the authors' code. The last two are
-# nearest-neighbour scores that `value.companions()` returns: KNN-Shapley, and minus the mean distance to the five
-# nearest reference rows.
+# Three defects, six scores. *As published* is the weighting and the label model of the authors' code. The last two
+# are nearest-neighbour scores that `value.companions()` returns: KNN-Shapley {cite:p}`jia2019`, and minus the mean
+# distance to the five nearest reference rows.
 
 # %%
 table, curves = {}, {}
@@ -235,3 +236,16 @@ with warnings.catch_warnings(record=True) as caught:
 print(groups.round(2))
 print(*(str(warning.message) for warning in caught), sep="\n")
 assert groups["share_of_lowest"].idxmax() == 8
+
+# %% [markdown]
+# ## What would change my mind
+#
+# - **A reference that is not clean**, or comes from another law: the ranking is then a ranking of likeness to it.
+# - **A removal curve that does not rise**: rows may be unlike the reference and still teach the model.
+# - **Other distances.** If another bandwidth or an embedding reorders the lowest rows, features decide, not rows.
+#
+# ## Limits
+#
+# A value says how unlike the reference a row makes the table, not whether the row is wrong. Defects that leave the law
+# of features and labels as it is, such as copies of sound rows, are not found. The p-values rank a row among the
+# reference rows; they are no finer than one over their number.

@@ -9,11 +9,11 @@
 # %% [markdown]
 # # When the instrument acts on the outcome
 #
-# Does taking part in a 401(k) plan raise a household's net financial assets? People who save anyway are more likely to
-# take part, so a plain regression compares savers with others. Eligibility depends on the employer and is nearly random
-# given income, age and family, so it has served as an instrument. But is its only way to assets through participation?
-# An employer who offers a plan may also pay a pension, match contributions, or teach saving. If so, the exclusion
-# restriction fails, and two-stage least squares blames participation for all of it.
+# Does taking part in a 401(k) plan raise a household's net financial assets? People who save anyway are more likely
+# to take part, so a plain regression compares savers with others. Eligibility depends on the employer and is nearly
+# random given income, age and family, so it has served as an instrument. But is its only way to assets through
+# participation? An employer who offers a plan may also pay a pension, match contributions, or teach saving. If so,
+# the exclusion restriction fails, and two-stage least squares blames participation for all of it.
 #
 # `InvalidIVATE` needs no exclusion restriction. It uses another trace that an instrument leaves: it changes how much
 # participation *varies*.
@@ -27,15 +27,15 @@ import pandas as pd
 import causalif as ci
 
 # %% [markdown]
-# ## The idea in one line
+# ## The number, in one line
 #
-# Write $A$ for the treatment, $Y$ for the outcome, $Z$ for the instrument, $X$ for covariates. Suppose that, given $X$,
-# the confounder pushes uptake by the same amount whatever the instrument, and adds to the outcome. Then
+# Write $A$ for the treatment, $Y$ for the outcome, $Z$ for the instrument, $X$ for covariates. Suppose that, given
+# $X$, the confounder pushes uptake by the same amount whatever the instrument, and adds to the outcome. Then
 #
 # $$\mathrm{cov}(A, Y \mid Z = z, X) = \beta(X)\, \mathrm{var}(A \mid Z = z, X) + \rho(X),$$
 #
-# where $\rho$, the confounding, does not depend on $z$. A direct effect of $Z$ on $Y$ moves means, not covariances, so
-# it has dropped out. Two values of $z$ give two equations for two unknowns, and
+# where $\rho$, the confounding, does not depend on $z$. A direct effect of $Z$ on $Y$ moves means, not covariances,
+# so it has dropped out. Two values of $z$ give two equations for two unknowns, and
 #
 # $$\theta = E[\beta(X)] = E\left[\frac{C_1(X) - C_0(X)}{V_1(X) - V_0(X)}\right].$$
 #
@@ -51,8 +51,17 @@ import causalif as ci
 # 5. the instrument changes the *variance* of the treatment.
 #
 # Only the last can be tested. With a binary treatment, variance is $\mu(1-\mu)$: an instrument that lifts uptake from
-# 0.3 to 0.7 is strong for two-stage least squares and useless here.
+# 0.3 to 0.7 is strong for two-stage least squares and useless here. The conditions and the estimator are those of
+# {cite:t}`tchetgen2021` and {cite:t}`sun2022`.
 #
+# In the graph `U` is not measured, and the arrow from the instrument to the outcome is the one that other methods
+# must rule out.
+
+# %%
+dag = ci.parse_dag("instrument -> {treatment outcome}; {X U} -> {treatment outcome}; treatment -> outcome; U [latent]")
+_ = ci.graphs.draw(dag, highlight=["treatment", "outcome"])
+
+# %% [markdown]
 # ## A case with a known answer
 #
 # In this simulated table the effect is 1. Uptake is confounded, and the instrument adds 2 to the outcome by itself.
@@ -83,9 +92,8 @@ assert (distance[["OLS", "OLS with the instrument", "2SLS", "AIPW", "LATE (doubl
 # ### What the data say about the conditions
 #
 # Three tests come with the fit. The first must reject, or there is nothing to learn from; the other two answer
-# questions
-# that a usual analysis must assume away: is there unmeasured confounding, and does the instrument act directly? In this
-# table both are true, and both are found.
+# questions that a usual analysis must assume away: is there unmeasured confounding, and does the instrument act
+# directly? In this table both are true, and both are found.
 
 # %%
 print(fit.diagnostics["tests"].round(4).to_string())
@@ -133,7 +141,7 @@ print(by_x1.summary())
 assert abs(by_x1.params["x1"] - 1) < 3 * by_x1.std_errors["x1"]
 
 # %% [markdown]
-# ### What would change my mind
+# ## What would change my mind
 #
 # Conditions 2 to 4 cannot be tested with two instrument levels, but their failure can be priced. Suppose the
 # instrument's direct effect were larger by $d$ among the treated. The table corrects the estimate for a range of $d$,
@@ -159,10 +167,9 @@ households = households.assign(nettfa=1000 * households["nettfa"], age25=age, ag
 print(pd.crosstab(households["e401k"], households["p401k"]))
 
 # %% [markdown]
-# Nobody takes part without being eligible. In that arm the variance of participation is zero, and with it $C_0$: the
-# two
-# equations force $\rho = 0$. The method has turned into a comparison of participants with others *among the eligible*,
-# adjusted for covariates. It is no longer robust to confounding, and says so.
+# Nobody takes part without being eligible. In that arm the variance of participation is zero, and with it $C_0$:
+# the two equations force $\rho = 0$. The method has turned into a comparison of participants with others *among the
+# eligible*, adjusted for covariates. It is no longer robust to confounding, and says so.
 
 # %%
 covariates = ["inc", "age25", "age25sq", "marr", "fsize"]
@@ -176,8 +183,7 @@ assert any("unconfoundedness" in str(warning.message) for warning in caught)
 # So this table cannot show the method at its best, and an honest reading is: *if* income, age, family and marriage
 # account
 # for who takes part among the eligible, participation raises assets by the amount above. The published regressions
-# on the
-# same rows, for comparison:
+# {cite:p}`abadie2003` on the same rows, for comparison:
 
 # %%
 from causalif.testing.selfcheck import ols_401k, tsls_401k
@@ -200,10 +206,3 @@ print(real.diagnostics["influence"].round(3).to_string())
 # * With a binary treatment near 0 or 1, condition 2 strains against the bounds of a probability.
 # * Selection on gains, people taking up treatment because it helps them more, violates condition 4.
 # * The robust set is for the weighted effect; it equals the average effect where the effect does not vary.
-#
-# ## References
-#
-# Sun, Cui and Tchetgen Tchetgen (2022), Selective machine learning of the average treatment effect with an invalid
-# instrumental variable, JMLR 23. Tchetgen Tchetgen, Sun and Walter (2021), The GENIUS approach to robust Mendelian
-# randomization inference, Statistical Science 36. Abadie (2003), Semiparametric instrumental variable estimation of
-# treatment response models, Journal of Econometrics 113.

@@ -33,7 +33,7 @@ print(f"{len(smokers) - len(people)} of {len(smokers):,} people have no blood pr
 assert len(people) == 1533
 
 # %% [markdown]
-# ## The question, given a graph
+# ## The number, in one line
 #
 # Write $A$ for quitting (`qsmk`), $M$ for the change in weight (`wt82_71`, kg), $Y$ for diastolic blood pressure in
 # 1982 (`dbp`, mm Hg) and $C$ for what was known in 1971. The total effect divides into
@@ -42,9 +42,17 @@ assert len(people) == 1533
 # \underbrace{E[Y(1, M(1)) - Y(1, M(0))]}_{\text{indirect}} ,$$
 #
 # where $Y(1, M(0))$ is the blood pressure of somebody who quits but keeps the weight that they would have had as a
-# smoker. In plain words this needs: what was measured in 1971 accounts for who quits, who gains weight and who gets
+# smoker.
+#
+# ## What must be true, in plain words
+#
+# What was measured in 1971 accounts for who quits, who gains weight and who gets
 # high blood pressure; nothing that quitting changes, other than weight, drives both weight and blood pressure; and a
-# statement about two worlds at once that no experiment can check.
+# statement about two worlds at once that no experiment can check {cite:p}`tchetgen2012,zhou2022`.
+
+# %%
+drawn = ci.parse_dag("C -> {qsmk weight pressure}; qsmk -> {weight pressure}; weight -> pressure")
+_ = ci.graphs.draw(drawn, highlight=["weight"])
 
 # %%
 mediation = ci.Mediation(
@@ -119,8 +127,8 @@ assert straight.edge_probabilities.loc["age", "dbp"] < 0.3
 #
 # ## Averaging over the graphs
 #
-# `SIGMA` estimates each path's effect under every graph that has it, each from its efficient influence function, and
-# averages: graphs without the path contribute an exact zero.
+# `SIGMA` {cite:p}`li2025` estimates each path's effect under every graph that has it, each from its efficient
+# influence function, and averages {cite:p}`hoeting1999`: graphs without the path contribute an exact zero.
 
 # %%
 averaged = ci.SIGMA(
@@ -194,5 +202,8 @@ for name, truth in {"A -> M -> Y": 0.48, "A -> Y": 0.40}.items():
 #
 # ## Limits
 #
-# Stability is a posterior probability under a model, not a frequency of being right; the page on structure posteriors
-# shows how well it is calibrated. A threshold on stability keeps a table short; it is not a test.
+# Not every effect along a path is identified, whatever the data {cite:p}`avin2005`; where it is not, its
+# interventional analogue {cite:p}`vansteelandt2017` is reported by that name. For a continuous treatment `shift=`
+# compares everybody's own value with a little more of it {cite:p}`diaz2020`. Stability is a posterior probability
+# under a model, not a frequency of being right; the page on structure posteriors shows how well it is calibrated. A
+# threshold on stability keeps a table short; it is not a test.

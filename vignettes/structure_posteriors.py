@@ -13,6 +13,14 @@
 # with one picture and no doubt. causalif answers with a **posterior over graphs**: many graphs, each with a weight, so
 # that every later number can say how far it depends on the choice.
 #
+# ## The number, in one line
+#
+# A directed path $\pi$ is in a graph $G$ if all of its arrows are. Its **path stability score** is the posterior
+# probability of that,
+#
+# $$\mathrm{PSS}(\pi) = \sum_G 1(\pi \subset G)\, p(G \mid \text{data}), \qquad
+# p(G \mid \text{data}) \propto p(G) \prod_j \exp\{\text{score}_j(\text{parents of } j \text{ in } G)\} .$$
+#
 # This page uses simulated tables only, so that every claim can be held against the truth.
 
 # %%
@@ -48,9 +56,9 @@ assert set(paths.loc[paths["stability"] > 0.5, "nodes"]) == set(truth["paths"])
 assert seconds < 20
 
 # %% [markdown]
-# The **path stability score** of a path is the posterior weight of the graphs that hold all of its edges. Three columns
-# answer three questions: `stability`, is this very path there; `via`, does some path visit these nodes in this order;
-# `ancestor`, does `A` act on `Y` at all. `lower` and `upper` are about the number of graphs drawn, nothing else.
+# Three columns answer three questions: `stability`, is this very path there; `via`, does some path visit these
+# nodes in this order; `ancestor`, does `A` act on `Y` at all. `lower` and `upper` are about the number of graphs
+# drawn, nothing else.
 #
 # ## How it works, in five sentences
 #
@@ -59,9 +67,9 @@ assert seconds < 20
 # 2. Each regression gets its Bayesian information criterion; a graph's score is the sum over its nodes.
 # 3. For up to twelve columns, or more when tiers divide them, all graphs are summed **exactly** and graphs are drawn
 #    independently from the result. There are 29,281 graphs on five nodes and about $5 \times 10^{26}$ on twelve.
-# 4. This is repeated on 20 bootstrap resamples of the rows, and the average is the posterior.
+# 4. This is repeated on 20 bootstrap resamples of the rows, and the average is the posterior {cite:p}`huggins2023`.
 # 5. The direction of an edge between continuous columns is learned from curvature: a curve with independent noise has
-#    no equally good reverse.
+#    no equally good reverse {cite:p}`hoyer2009`.
 #
 # Less data, more doubt. With 150 rows the posterior spreads:
 
@@ -171,7 +179,7 @@ assert (invented.diagnostics["equations"]["nonlinearity"] < 0).all()
 # %% [markdown]
 # Column `nonlinearity` is what curves gain over straight lines, in units of log likelihood and after the charge for
 # their extra coefficients: negative everywhere. `LinearSEM` uses a score that is the same for all graphs that imply the
-# same independences, so it leaves open what is open. Over the same random models:
+# same independences {cite:p}`geiger2002`, so it leaves open what is open. Over the same random models:
 
 # %%
 spline = study(ci.SplineSEM(), "linear", 500, models)
@@ -213,7 +221,7 @@ print(experts.paths("A", "Y")[["path", "stability", "via"]])
 assert experts.stability(("A", "Y")).pss == 0.25
 
 # %% [markdown]
-# ## What must be true
+# ## What must be true, in plain words
 #
 # No hidden common causes, no cycles, independent rows, and equations of the model's form. The posterior knows nothing
 # of a violation: it says which graphs the data prefer *if* one of them is right. Thresholds such as 0.15 screen paths;
@@ -221,3 +229,16 @@ assert experts.stability(("A", "Y")).pss == 0.25
 
 # %%
 print(doubtful.thresholds("A", "Y").round(3))
+
+# %% [markdown]
+# ## What would change my mind
+#
+# - **Another model of the equations.** Fit two, and report a path that only one of them finds with both numbers.
+# - **A cause of two columns that is not in the table.** It looks like an arrow between them.
+# - **A column measured later than it is drawn**, which `tiers` then rule out.
+#
+# ## Limits
+#
+# Exact sums end at twelve columns, or at more where tiers divide them; beyond, Markov chains take over
+# {cite:p}`kuipers2017`. Additive equations charge as many coefficients for a straight line as for a curve, so that weak
+# straight effects are found by `LinearSEM` earlier than by `SplineSEM`.

@@ -10,15 +10,15 @@
 # # Would the answer change at the same credit history?
 #
 # Among 1,989 applications for a mortgage in Boston, lenders turned down 9% of the white and 29% of the other
-# applicants. Part of that gap may run through credit history: applicants with delinquent accounts are refused more
-# often, and fewer white applicants have any. How much of the gap would be left if race could not act through credit
-# history?
+# applicants {cite:p}`hunter1996`. Part of that gap may run through credit history: applicants with delinquent
+# accounts are refused more often, and fewer white applicants have any. How much of the gap would be left if race
+# could not act through credit history?
 #
 # Two usual answers each have a flaw. *Comparing applicants with the same history* gives one number per history, and
 # which one to report is a choice. *The natural direct effect* leaves everybody the history they would have had as a
-# white applicant, which nobody has ever observed. The **weighted controlled direct effect** (WCDE) asks something that
-# could in principle be done: draw every applicant's history from one and the same law, that of all applicants, and
-# then change race alone.
+# white applicant, which nobody has ever observed. The **weighted controlled direct effect** (WCDE) asks something
+# that could in principle be done {cite:p}`lin2025`: draw every applicant's history from one and the same law, that
+# of all applicants, and then change race alone.
 
 # %%
 import networkx as nx
@@ -43,8 +43,14 @@ import causalif as ci
 # 2. Given the covariates, nothing unmeasured drives both credit history and the decision.
 # 3. Every credit history occurs at all values of the covariates, in both groups.
 #
-# The second is the strong one: a lender sees more than these columns.
-#
+# The second is the strong one: a lender sees more than these columns. In the graph, whatever acts on the decision
+# together with race or with history must be among the covariates.
+
+# %%
+assumed = ci.parse_dag("covariates -> {race history decision}; race -> {history decision}; history -> decision")
+_ = ci.graphs.draw(assumed, highlight=["covariates", "history"])
+
+# %% [markdown]
 # ## A case with a known answer
 #
 # Seven yes-or-no columns with two mediators, whose every probability is known. The graph says what to adjust for: the
@@ -155,11 +161,27 @@ assert all(fit.conf_int().loc["WCDE", "lower"] > 0 for fit in more.values())
 
 # %% [markdown]
 # Each mediator takes a little off, and with all three the difference in refusals is still about thirteen points, more
-# than four standard errors from zero. This does not prove that lenders discriminate: what a lender knows and this table
-# does not, such as the purpose of a loan or the rest of the file, may act on the decision along with race. It says
-# that these columns do not account for the gap.
+# than four standard errors from zero. It says that these columns do not account for the gap.
 
 # %%
 last = more["chist, pubrec, obrat"]
 assert 0.115 < last.params["WCDE"] < 0.145
 assert last.statistics["WCDE"] > 4
+
+# %% [markdown]
+# ## What would change my mind
+#
+# - **What lenders know and this table does not**, such as the purpose of a loan or the rest of the file. If it acts on
+#   the decision and goes along with race or with history, the number is biased. It does not prove that lenders
+#   discriminate.
+# - **A cause of history and decision that race acts on**, such as wealth. Then adjusting for it takes away part of the
+#   effect and not adjusting confounds it; `intermediate=` names such columns and uses another formula
+#   {cite:p}`pearl1995`.
+# - **Weights far from 1 on average**, or a few effective rows.
+#
+# ## Limits
+#
+# The effect is on the scale of probabilities, for the law of histories of these applicants; another population of
+# histories has another effect. Continuous mediators need a density ratio; `method="tmle"` {cite:p}`vanderlaan2011`
+# and weights by least squares {cite:p}`chernozhukov2022` are other ways to the same number, and {doc}`coverage`
+# compares them.

@@ -34,8 +34,9 @@ from causalif.influence import remove, validate
 #
 # $$\hat\theta_{-T} = \hat\theta - \frac{\sum_{i \in T} \psi_i}{n - k},$$
 #
-# so that the rows with the largest $\psi_i$ are the most influential ones. Everywhere on this page an **effect is the
-# value after removal minus the value before**: a positive effect means that the estimate rises when the row goes.
+# {cite:p}`broderick2023`, so that the rows with the largest $\psi_i$ are the most influential ones. Everywhere on
+# this page an **effect is the value after removal minus the value before**: a positive effect means that the
+# estimate rises when the row goes.
 #
 # ## What must be true, in plain words
 #
@@ -45,7 +46,7 @@ from causalif.influence import remove, validate
 #
 # ## An experiment
 #
-# Earnings in 1978, in \$1000, of men offered and not offered training (LaLonde 1986, Dehejia and Wahba 1999).
+# Earnings in 1978, in \$1000, of men offered and not offered training {cite:p}`lalonde1986,dehejia1999`.
 
 # %%
 nsw = ci.datasets.load_nsw()
@@ -101,10 +102,10 @@ assert significance.size == 4
 # %% [markdown]
 # ## A case with a known answer
 #
-# Two hundred rows with slope −0.3, and six more, all at the same far point, that turn the slope positive. Leaving out
-# one of the six changes nothing: the other five hold the line. Effects of single rows, added up, therefore say that
-# no set of rows whatever flips the sign. The greedy search leaves out one, fits again, looks again, and finds all
-# six.
+# Two hundred rows with slope −0.3, and six more, all at the same far point, that turn the slope positive. Leaving
+# out one of the six changes nothing: the other five hold the line. Effects of single rows, added up, therefore say
+# that no set of rows whatever flips the sign {cite:p}`huang2025`. The greedy search leaves out one, fits again,
+# looks again, and finds all six.
 
 # %%
 rng = np.random.default_rng(0)
@@ -120,8 +121,8 @@ assert planted.counts[["influence", "rescaled"]].isna().all()
 # %% [markdown]
 # ## An instrument
 #
-# Card's (1995) returns to schooling: log wages on years of schooling, with growing up near a college as instrument.
-# The fit is statsmodels' own.
+# Card's returns to schooling {cite:p}`card1995`: log wages on years of schooling, with growing up near a college as
+# instrument. The fit is statsmodels' own.
 
 # %%
 card = ci.datasets.load_card()
@@ -209,7 +210,7 @@ slope = judged.query("judge == 'leave_k_out' and measure == 'slope'").iloc[0]
 assert 0.9 < slope["estimate"] < 1.1
 
 # %% [markdown]
-# ## What to do about it
+# ## What would change my mind
 #
 # 1. Report the count with its share, the refitted value, and the share that noise alone would need. Never the count
 #    by itself: at a t statistic of 2 a small share always does.
@@ -219,3 +220,8 @@ assert 0.9 < slope["estimate"] < 1.1
 # 3. Do not drop rows because they are influential. The standard error of what is left does not know that they were
 #    chosen.
 # 4. If predictions and refits part, quote the refits.
+#
+# ## Limits
+#
+# A count is an upper bound wherever it was searched for and not proved: a smaller set may exist. `exact` is proved with
+# the nuisances held fixed, and `size` is verified by fitting again.

@@ -26,6 +26,12 @@ class SimulatedSEM(NamedTuple):
         The rows that an analyst would see.
     truth : mapping
         ``edges``, ``paths`` and, where they are known, ``effects``.
+
+    Examples
+    --------
+    >>> simulated = simulate_sem2(100)
+    >>> simulated.data.shape, simulated.truth["effects"]["total"]
+    ((100, 5), 1.795)
     """
 
     data: pd.DataFrame
@@ -37,7 +43,7 @@ def _standardised(columns: Mapping[str, Array]) -> pd.DataFrame:
     return (frame - frame.mean()) / frame.std(ddof=0)
 
 
-def simulate_sem1(n: int, random_state: int | np.random.Generator = 0) -> SimulatedSEM:
+def simulate_sem1(n: int = 2_000, random_state: int | np.random.Generator = 0) -> SimulatedSEM:
     """Draw five continuous columns with two directed paths from A to Y: A -> M1 -> M2 -> Y and A -> Y.
 
     C = ε; A = 1.2 tanh C + .6 ε; M1 = sin(1.5 A) + .5 ε; M2 = .8 M1² + .4 ε;
@@ -45,15 +51,20 @@ def simulate_sem1(n: int, random_state: int | np.random.Generator = 0) -> Simula
 
     Parameters
     ----------
-    n : int
-        Number of rows.
+    n : int, default 2000
+        Number of rows, at least 2.
     random_state : int or numpy.random.Generator, default 0
-        Source of randomness.
+        Source of randomness; the global random state is neither read nor changed.
 
     Returns
     -------
     SimulatedSEM
         The table and its truth: ``edges``, ``paths`` from A to Y.
+
+    Examples
+    --------
+    >>> simulate_sem1(100).truth["paths"]
+    (('A', 'M1', 'M2', 'Y'), ('A', 'Y'))
     """
     rng, n = np.random.default_rng(random_state), whole_number("n", n, 2)
     e = rng.standard_normal((5, n))
@@ -67,20 +78,27 @@ def simulate_sem1(n: int, random_state: int | np.random.Generator = 0) -> Simula
     return SimulatedSEM(_standardised({"C": c, "A": a, "M1": m1, "M2": m2, "Y": y}), truth)
 
 
-def simulate_null_sem(n: int, random_state: int | np.random.Generator = 0) -> SimulatedSEM:
+def simulate_null_sem(n: int = 2_000, random_state: int | np.random.Generator = 0) -> SimulatedSEM:
     """Draw five continuous columns in which nothing depends on A.
 
     C, A = ε; M1 = sin C + .5 ε; M2 = .8 M1² + .5 ε; Y = tanh M2 + .5 ε; every column standardised.
 
     Parameters
     ----------
-    n, random_state
-        As in :func:`simulate_sem1`.
+    n : int, default 2000
+        Number of rows, at least 2.
+    random_state : int or numpy.random.Generator, default 0
+        Source of randomness; the global random state is neither read nor changed.
 
     Returns
     -------
     SimulatedSEM
         The table and its truth: ``edges``, no ``paths`` from A to Y.
+
+    Examples
+    --------
+    >>> simulate_null_sem(100).truth
+    {'edges': (('C', 'M1'), ('M1', 'M2'), ('M2', 'Y')), 'paths': ()}
     """
     rng, n = np.random.default_rng(random_state), whole_number("n", n, 2)
     e = rng.standard_normal((5, n))
@@ -91,7 +109,7 @@ def simulate_null_sem(n: int, random_state: int | np.random.Generator = 0) -> Si
     return SimulatedSEM(_standardised({"C": e[0], "A": e[1], "M1": m1, "M2": m2, "Y": y}), truth)
 
 
-def simulate_sem2(n: int, random_state: int | np.random.Generator = 0) -> SimulatedSEM:
+def simulate_sem2(n: int = 2_000, random_state: int | np.random.Generator = 0) -> SimulatedSEM:
     """Draw a linear model with a binary treatment, an interaction, and two mediators that share a cause.
 
     C ~ N(0, 1); A ~ Bernoulli(expit .8 C); L = .7 A + .5 C + .8 ε; M = .6 A + .5 L + .3 C + .7 ε;
@@ -99,13 +117,23 @@ def simulate_sem2(n: int, random_state: int | np.random.Generator = 0) -> Simula
 
     Parameters
     ----------
-    n, random_state
-        As in :func:`simulate_sem1`.
+    n : int, default 2000
+        Number of rows, at least 2.
+    random_state : int or numpy.random.Generator, default 0
+        Source of randomness; the global random state is neither read nor changed.
 
     Returns
     -------
     SimulatedSEM
         The table and its truth: ``edges``, ``paths`` from A to Y, and ``effects`` of a unit change of A.
+
+    Examples
+    --------
+    >>> simulated = simulate_sem2(100)
+    >>> list(simulated.data.columns)
+    ['C', 'A', 'L', 'M', 'Y']
+    >>> simulated.truth["effects"]["direct"]
+    0.4
     """
     rng, n = np.random.default_rng(random_state), whole_number("n", n, 2)
     c = rng.standard_normal(n)
@@ -126,7 +154,7 @@ def simulate_sem2(n: int, random_state: int | np.random.Generator = 0) -> Simula
 
 
 def simulate_random_sem(
-    n: int,
+    n: int = 2_000,
     random_state: int | np.random.Generator = 0,
     form: Literal["nonlinear", "linear"] = "nonlinear",
     noise: Literal["normal", "t4"] = "normal",
@@ -140,8 +168,10 @@ def simulate_random_sem(
 
     Parameters
     ----------
-    n, random_state
-        As in :func:`simulate_sem1`.
+    n : int, default 2000
+        Number of rows, at least 2.
+    random_state : int or numpy.random.Generator, default 0
+        Source of randomness; the global random state is neither read nor changed.
     form : {"nonlinear", "linear"}, default "nonlinear"
         Form of the equations.
     noise : {"normal", "t4"}, default "normal"
@@ -153,6 +183,12 @@ def simulate_random_sem(
     -------
     SimulatedSEM
         The table and its truth: ``edges``.
+
+    Examples
+    --------
+    >>> simulated = simulate_random_sem(100, form="linear", nodes=3)
+    >>> list(simulated.data.columns)
+    ['X1', 'X2', 'X3']
     """
     one_of("form", form, ("nonlinear", "linear"))
     one_of("noise", noise, ("normal", "t4"))

@@ -72,6 +72,11 @@ class Shape:
             return self.classes, 0
         return {"anm": (1, 1 + SPLINE), "affine": (2, SPLINE), "spline": (2 + SPLINE, 0)}[self.mechanism]
 
+    @property
+    def additive(self) -> bool:
+        """Whether parents do nothing but shift a continuous node."""
+        return self.mechanism == "anm" and not self.classes
+
 
 def start(shape: Shape, generator: Generator) -> Weights:
     """Draw the first parameters; the last layers are zero, so that training starts at the standard normal law."""
@@ -112,52 +117,77 @@ def log_density(shape: Shape, weights: Weights, x: Tensor, masks: Tensor, column
         Sizes.
     weights : dict of Tensor
         Parameters.
-    x : Tensor of shape (stack, rows, inputs)
+    x : Tensor of shape (stack, groups, rows, inputs)
         Encoded values of all variables.
-    masks : Tensor of shape (stack, rows, variables)
-        One for parents.
+    masks : Tensor of shape (stack, groups, variables)
+        One for parents; the rows of a group share their parents.
     columns : Tensor of shape (inputs,)
         Which variable an encoded column belongs to.
-    target : Tensor of shape (stack, rows)
+    target : Tensor of shape (stack, groups, rows)
         Values of the node, codes for discrete ones.
     absent : Tensor of shape (stack, 1, classes), optional
-        Minus a large number at levels that a node lacks.
+        For discrete nodes: zero, and minus a large number at levels that a node lacks.
 
     Returns
     -------
-    Tensor of shape (stack, rows)
+    Tensor of shape (stack, groups, rows)
     """
     torch = need("torch")
+    hidden = features(shape, weights, x, masks, columns)
+    out = hidden @ weights["leave"].unsqueeze(1) + weights["leave_bias"].unsqueeze(1)
+    if absent is not None:
+        logits = torch.log_softmax(out + absent.unsqueeze(1), dim=-1)
+        return logits.gather(-1, target.long().unsqueeze(-1)).squeeze(-1)
+    law = [out[..., 1:]]
+    if shape.heads[1]:
+        law.append(noise_law(weights, masks).unsqueeze(2))
+    log_scale = next(part for part in law if part.shape[-1])[..., 0]
+    return spline_log_density(target - out[..., 0], bounded(log_scale), law[-1][..., -SPLINE:])
+
+
+def features(shape: Shape, weights: Weights, x: Tensor, masks: Tensor, columns: Tensor) -> Tensor:
+    """Return the last hidden layer, shape (stack, groups, rows, hidden); arguments as in `log_density`."""
+    torch = need("torch")
     silu = torch.nn.functional.silu
-    entered = torch.cat([x * masks[..., columns], masks], dim=-1)
-    h = torch.baddbmm(weights["enter_bias"], entered, weights["enter"])
+    stack, groups, rows, _ = x.shape
+    values = (x * masks[..., columns].unsqueeze(2)).flatten(1, 2)
+    known = torch.baddbmm(weights["enter_bias"], masks, weights["enter"][:, shape.inputs :])
+    h = torch.bmm(values, weights["enter"][:, : shape.inputs]).view(stack, groups, rows, -1)
+    h = (h + known.unsqueeze(2)).flatten(1, 2)
     h = h + torch.baddbmm(weights["inner_bias"], silu(h), weights["inner"])
     h = h + torch.baddbmm(weights["second_bias"], silu(h), weights["second"])
-    out = torch.baddbmm(weights["leave_bias"], silu(h), weights["leave"])
-    if shape.classes:
-        logits = torch.log_softmax(out + absent, dim=-1)
-        return logits.gather(-1, target.long().unsqueeze(-1)).squeeze(-1)
-    if shape.heads[1]:
-        side = silu(torch.baddbmm(weights["mask_bias"], masks, weights["mask_enter"]))
-        out = torch.cat([out, torch.baddbmm(weights["mask_leave_bias"], side, weights["mask_leave"])], dim=-1)
-    return spline_log_density(out, target)
+    return silu(h).view(stack, groups, rows, -1)
 
 
-def spline_log_density(out: Tensor, target: Tensor) -> Tensor:
-    r"""Return the log density of location + scale · noise, where a monotone spline T makes the noise normal.
+def noise_law(weights: Weights, masks: Tensor) -> Tensor:
+    """Return what depends on the choice of parents alone, shape (stack, groups, outputs)."""
+    torch = need("torch")
+    side = torch.nn.functional.silu(torch.baddbmm(weights["mask_bias"], masks, weights["mask_enter"]))
+    return torch.baddbmm(weights["mask_leave_bias"], side, weights["mask_leave"])
+
+
+def bounded(raw: Tensor) -> Tensor:
+    """Return a log scale between −3 and 3."""
+    return MOST_LOG_SCALE * (raw / MOST_LOG_SCALE).tanh()
+
+
+def normal_log_density(noise: Tensor) -> Tensor:
+    """Return the log density of the standard normal law."""
+    return -0.5 * noise**2 - 0.9189385332046727
+
+
+def spline_log_density(centred: Tensor, log_scale: Tensor, knots: Tensor) -> Tensor:
+    r"""Return the log density of scale · noise, where a monotone spline T makes the noise normal.
 
     .. math:: \log p(v) = \log \phi(T(r)) + \log T'(r) - \log\sigma, \qquad r = (v - \mu) / \sigma
 
-    ``out`` holds μ, a number whose bounded version is log σ, and the spline's widths, heights and slopes; T is a
-    rational-quadratic spline on [−5, 5] and the identity outside.
+    ``knots`` holds the spline's widths, heights and slopes; T is a rational-quadratic spline on [−5, 5] and the
+    identity outside. The first arguments have one axis, of rows, where ``knots`` has two; all broadcast.
     """
-    torch, transforms = need("torch"), need("pyro.distributions.transforms")
-    log_scale = MOST_LOG_SCALE * torch.tanh(out[..., 1] / MOST_LOG_SCALE)
-    residual = (target - out[..., 0]) * torch.exp(-log_scale)
-    knots = (out[..., 2 : 2 + BINS], out[..., 2 + BINS : 2 + 2 * BINS], out[..., 2 + 2 * BINS :] + UNIT_SLOPE)
-    spline = transforms.ConditionalSpline(lambda given: given, 1, BINS, bound=BOUND, order="quadratic").condition(knots)
-    r = residual.unsqueeze(-1)
+    transforms = need("pyro.distributions.transforms")
+    parts = (knots[..., :BINS], knots[..., BINS : 2 * BINS], knots[..., 2 * BINS :] + UNIT_SLOPE)
+    spline = transforms.ConditionalSpline(lambda given: given, 1, BINS, bound=BOUND, order="quadratic").condition(parts)
+    r = (centred * (-log_scale).exp()).unsqueeze(-1)
     noise = spline(r)
     slope = spline.log_abs_det_jacobian(r, noise)
-    normal = -0.5 * noise**2 - 0.9189385332046727
-    return (normal + slope).squeeze(-1) - log_scale
+    return (normal_log_density(noise) + slope).squeeze(-1) - log_scale

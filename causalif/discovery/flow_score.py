@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from causalif._errors import ConvergenceWarning, InputError, tell
+from causalif._errors import ConvergenceError, ConvergenceWarning, InputError, tell
 from causalif._validate import Array
 from causalif.discovery.columns import Columns
 from causalif.discovery.families import Masks
 from causalif.discovery.flow_network import Mechanism, Shape, Weights, log_density, need, start
+from causalif.discovery.flow_polish import polished
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -27,6 +28,11 @@ MOST_STORED = 200_000_000
 ROWS_AT_ONCE = 40_000
 FEWEST_STEPS = 100
 LACKING = -1e9
+# Rows of a batch share parent sets in this many groups.
+GROUPS = 32
+# Coefficients that a parent is charged with: ½ log n each as in BIC, less the 1 that held-out rows have charged.
+CURVE = 3.5
+SHARE_OF_TIME = 0.8
 # Bags use the low keys of the same seed.
 NETWORKS = 2**31
 
@@ -37,7 +43,7 @@ class Training:
 
     mechanism: Mechanism = "anm"
     folds: int = 5
-    networks: int = 3
+    networks: int = 6
     steps: int = 400
     batch: int = 256
     hidden: int = 32
@@ -49,7 +55,7 @@ class Training:
 class FlowScorer:
     r"""Held-out log densities of every row under every family, ready to be summed over a resample.
 
-    .. math:: s_i(S) = \sum_r c_r \log \hat p_i^{(-f(r))}(x_{ri} | x_{rS}) - \tfrac12 |S| \log n
+    .. math:: s_i(S) = \sum_r c_r \log \hat p_i^{(-f(r))}(x_{ri} | x_{rS}) - \tfrac72 |S| (\tfrac12 \log n - 1)
 
     Parameters
     ----------
@@ -79,7 +85,7 @@ class FlowScorer:
         -------
         tuple of ndarray
         """
-        price = 0.5 * np.log(counts.sum())
+        price = CURVE * (0.5 * np.log(counts.sum()) - 1.0)
         return tuple(
             np.einsum("sr,r->s", density, counts, dtype=np.float64, casting="same_kind")
             - price * np.bitwise_count(sets)
@@ -123,11 +129,14 @@ def flow_score(
         If torch or pyro is missing.
     InputError
         If the densities of all families do not fit in memory.
+    ConvergenceError
+        If training diverges.
 
     Notes
     -----
-    Each row of a batch gets its own random parent set, whose size is uniform over all sizes allowed. Cost: ``steps``
-    batched passes, then one pass over all rows for every family; memory 4 bytes per family and row.
+    Small groups of rows of a batch get random parent sets, whose size is uniform over all sizes allowed. With the
+    mechanism "anm" every parent set then gets a location of its own (:mod:`causalif.discovery.flow_polish`). Cost:
+    ``steps`` batched passes, then one pass over all rows for every family; memory 4 bytes per family and row.
     """
     stored = columns.n * sum(map(len, sets))
     if stored > MOST_STORED:
@@ -145,10 +154,11 @@ def flow_score(
     with _threads(threads):
         groups = _groups(columns, sets)
         for left, nodes in zip(range(len(groups), 0, -1), groups, strict=True):
-            # each group may use its share of the time that is left, half of it kept for scoring
-            limit = None if deadline is None else time.monotonic() + 0.7 * (deadline - time.monotonic()) / left
+            # each group may use its share of the time that is left
+            limit = None if deadline is None else time.monotonic() + (deadline - time.monotonic()) / left
             group = _Group.of(columns, sets, nodes, folds, training)
             weights, steps = _train(group, training, generator, limit)
+            _refuse_diverged(weights)
             with torch.no_grad():
                 for k, node in enumerate(nodes):
                     densities[node] = _evaluate(group, weights, k, sets[node])
@@ -177,6 +187,7 @@ class _Group:
     folds: Tensor  # (n,)
     count: int
     networks: int
+    families: int
     free: Tensor  # (nodes, p), 1 where a parent may or may not be there
     required: Tensor  # (nodes, p)
     most: Tensor  # (nodes,), how many of the free ones at most
@@ -208,6 +219,7 @@ class _Group:
             folds,
             training.folds,
             training.networks,
+            sum(len(sets[i]) for i in nodes),
             torch.as_tensor(free, dtype=torch.float32),
             torch.as_tensor(required, dtype=torch.float32),
             torch.as_tensor(most) - torch.as_tensor(required.sum(axis=1)),
@@ -231,16 +243,17 @@ def random_masks(group: _Group, rows: int, generator: Generator) -> Tensor:
 
 
 def _batch_loss(group: _Group, weights: Weights, rows: Sequence[Tensor], size: int, generator: Generator) -> Tensor:
-    """Mean negative log-likelihood of a random batch, summed over the networks."""
+    """Mean negative log-likelihood of a random batch, summed over the networks; groups of rows share a parent set."""
     torch = need("torch")
-    at = torch.stack([seen[torch.randint(len(seen), (size,), generator=generator)] for seen in rows])
-    masks = random_masks(group, size, generator)
-    nodes, stack = len(group.nodes), group.shape.stack
-    x = group.encoded[at][:, None].expand(-1, nodes, -1, -1).reshape(stack, size, -1)
-    target = group.targets[:, at].transpose(0, 1).reshape(stack, size)
+    each = max(1, size // GROUPS)
+    at = torch.stack([seen[torch.randint(len(seen), (size // each * each,), generator=generator)] for seen in rows])
+    at = at.view(len(rows), -1, each)
+    masks = random_masks(group, at.shape[1], generator)
+    x = group.encoded[at][:, None].expand(-1, len(group.nodes), -1, -1, -1).flatten(0, 1)
+    target = group.targets[:, at].transpose(0, 1).flatten(0, 1)
     absent = None if group.absent is None else group.absent.repeat(group.count * group.networks, 1, 1)
-    density = log_density(group.shape, weights, x, masks.reshape(stack, size, -1), group.columns, target, absent)
-    return -density.mean(dim=1).sum()
+    density = log_density(group.shape, weights, x, masks.flatten(0, 1), group.columns, target, absent)
+    return -density.mean(dim=(1, 2)).sum()
 
 
 def _train(group: _Group, training: Training, generator: Generator, limit: float | None) -> tuple[Weights, int]:
@@ -249,7 +262,8 @@ def _train(group: _Group, training: Training, generator: Generator, limit: float
     weights, rows = start(group.shape, generator), group.training_rows
     size = min(training.batch, *map(len, rows))
     steps = training.steps if limit is None else _affordable(group, weights, rows, size, training, limit)
-    optimiser = torch.optim.AdamW(weights.values(), lr=training.learning_rate, weight_decay=training.weight_decay)
+    rate, decay = training.learning_rate, training.weight_decay
+    optimiser = torch.optim.AdamW(weights.values(), lr=rate, weight_decay=decay, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=training.learning_rate, total_steps=steps)
     for _ in range(steps):
         optimiser.zero_grad(set_to_none=True)
@@ -262,13 +276,14 @@ def _train(group: _Group, training: Training, generator: Generator, limit: float
 def _affordable(
     group: _Group, weights: Weights, rows: Sequence[Tensor], size: int, training: Training, limit: float
 ) -> int:
-    """Return how many steps fit into the time, judged by a few that are thrown away."""
+    """Return how many steps fit into the time beside the scoring, judged by a few that are thrown away."""
     torch = need("torch")
     spare, begun, trials = torch.Generator().manual_seed(0), time.monotonic(), 5
     for _ in range(trials):
         torch.autograd.backward(_batch_loss(group, weights, rows, size, spare))
-    each = 1.2 * (time.monotonic() - begun) / trials
-    steps = max(FEWEST_STEPS, min(training.steps, int((limit - time.monotonic()) / each)))
+    each = (time.monotonic() - begun) / trials
+    left = SHARE_OF_TIME * (limit - time.monotonic()) - _scoring_seconds(group, weights)
+    steps = max(FEWEST_STEPS, min(training.steps, int(left / each)))
     if steps < training.steps:
         tell(
             f"`time_limit` leaves time for {steps} of {training.steps} training steps: the networks are less well "
@@ -278,30 +293,56 @@ def _affordable(
     return steps
 
 
+def _scoring_seconds(group: _Group, weights: Weights) -> float:
+    """Judge how long it takes to score all families by a few of them."""
+    torch = need("torch")
+    trial, begun = torch.ones(4, group.shape.variables), time.monotonic()
+    with torch.no_grad():
+        _held_out(group, _members(group, weights, 0, 0), 0, 0, trial)
+    return (time.monotonic() - begun) / len(trial) * group.count * group.families
+
+
+def _refuse_diverged(weights: Weights) -> None:
+    if not all(bool(weight.isfinite().all()) for weight in weights.values()):
+        raise ConvergenceError("Training of the networks diverged. Lower `learning_rate`.")
+
+
 def _evaluate(group: _Group, weights: Weights, k: int, sets: Masks) -> npt.NDArray[np.float32]:
     """Return the held-out log density of every row under every parent set of one node, shape (sets, n)."""
     torch = need("torch")
-    nodes, p = len(group.nodes), group.shape.variables
-    bits = np.int64(1) << np.arange(p, dtype=np.int64)
+    bits = np.int64(1) << np.arange(group.shape.variables, dtype=np.int64)
     masks = torch.as_tensor((sets[:, None] & bits) > 0, dtype=torch.float32)
     out = np.empty((len(sets), len(group.folds)), dtype=np.float32)
-    shape = replace(group.shape, stack=group.networks)
-    absent = None if group.absent is None else group.absent[k : k + 1]
+    step = max(1, ROWS_AT_ONCE // (group.networks * len(group.folds)))
     for fold in range(group.count):
-        members = [(net * group.count + fold) * nodes + k for net in range(group.networks)]
-        own = {name: weight[members] for name, weight in weights.items()}
-        rows = torch.nonzero(group.folds == fold).flatten()
-        x, target = group.encoded[rows], group.targets[k, rows]
-        step = max(1, ROWS_AT_ONCE // (group.networks * len(rows)))
+        own = _members(group, weights, k, fold)
+        left = torch.nonzero(group.folds == fold).flatten().numpy()
         for first in range(0, len(sets), step):
-            part = masks[first : first + step]
-            repeated = x.repeat(group.networks, len(part), 1)
-            chosen = part.repeat_interleave(len(rows), dim=0).expand(group.networks, -1, -1)
-            wanted = target.repeat(group.networks, len(part))
-            density = log_density(shape, own, repeated, chosen, group.columns, wanted, absent)
+            density = _held_out(group, own, k, fold, masks[first : first + step])
             mixture = torch.logsumexp(density, dim=0) - np.log(group.networks)
-            out[first : first + step, rows.numpy()] = mixture.reshape(len(part), len(rows)).numpy()
+            out[first : first + step, left] = mixture.numpy()
     return out
+
+
+def _members(group: _Group, weights: Weights, k: int, fold: int) -> Weights:
+    """Return the networks of one node that were trained without one fold."""
+    nodes = len(group.nodes)
+    chosen = [(net * group.count + fold) * nodes + k for net in range(group.networks)]
+    return {name: weight[chosen] for name, weight in weights.items()}
+
+
+def _held_out(group: _Group, own: Weights, k: int, fold: int, masks: Tensor) -> Tensor:
+    """Return log densities of the rows of a fold under some parent sets, shape (networks, sets, rows)."""
+    torch = need("torch")
+    shape = replace(group.shape, stack=group.networks)
+    left, kept = (torch.nonzero(rows).flatten() for rows in (group.folds == fold, group.folds != fold))
+    if shape.additive:
+        rows = torch.cat([kept, left])
+        return polished(shape, own, group.encoded[rows], masks, group.columns, group.targets[k, rows], len(kept))
+    several = (group.networks, len(masks), -1, -1)
+    x, target = group.encoded[left].expand(*several), group.targets[k, left].expand(*several[:3])
+    absent = None if group.absent is None else group.absent[k : k + 1]
+    return log_density(shape, own, x, masks.expand(group.networks, -1, -1), group.columns, target, absent)
 
 
 def _describe(

@@ -26,11 +26,33 @@ class LinearSEM(SEM):
 
     Parameters
     ----------
-    tiers, forbidden, required, max_parents, prior, engine, bag, temperature, draws, random_state, n_jobs, progress
-        As in :class:`SplineSEM`. A ``prior`` other than one edge probability can prefer some equivalent DAGs to
-        others; ``"indegree_uniform"`` does so slightly.
-    time_limit, discrete
-        As in :class:`SplineSEM`; categorical columns are refused.
+    tiers : list of lists of str, optional
+        Columns in the order in which they come about: no edge goes from a later tier to an earlier one.
+    forbidden, required : list of pairs of str, default ()
+        Edges ``(cause, effect)`` that every DAG lacks, or has.
+    max_parents : int, optional
+        Largest number of parents of a node; by default as many as :class:`SplineSEM` allows.
+    prior : "indegree_uniform", float or DataFrame, default "indegree_uniform"
+        Every number of parents equally likely, one probability for every edge, or a table of them. Any but one
+        probability can prefer some equivalent DAGs to others; ``"indegree_uniform"`` does so slightly.
+    engine : {"auto", "exact", "mcmc", "variational"}, default "auto"
+        How DAGs are drawn; see :class:`SplineSEM`.
+    bag : int, default 20
+        Bootstrap resamples over which the posterior is averaged; 0 for none.
+    temperature : float, default 1.0
+        Factor of the scores, at most 1: below it the posterior is flatter.
+    draws : int, default 2000
+        DAGs drawn, shared equally among the bags.
+    random_state : int, numpy Generator or None, default 0
+        Source of randomness.
+    n_jobs : int, optional
+        Parallel jobs as in joblib; the result is the same for every number.
+    progress : bool, default True
+        Show a progress bar if stderr is a terminal and tqdm is installed.
+    time_limit : float, optional
+        Seconds after which no further bag is started; what there is by then is returned with ``complete=False``.
+    discrete : list of str, optional
+        Numeric columns whose values are codes of categories; such columns are refused.
     prior_rows : float, default 1.0
         How many rows the prior is worth.
 

@@ -94,6 +94,29 @@ class Probability:
 
 
 @dataclass(frozen=True)
+class Comparison(Probability):
+    """The probability P(target = level | given, target is level or against), fitted to the rows with one of the two.
+
+    Its odds are P(target = level | given) / P(target = against | given). Where the levels follow a multinomial logit
+    these are log-linear, which the odds of one level against all others are not.
+
+    Parameters
+    ----------
+    target, given, level, where, learner, bounds
+        As for `Probability`.
+    against : float
+        The other code.
+    """
+
+    against: float = 0.0
+
+    def compares(self, table: Table) -> npt.NDArray[np.bool_]:
+        """Return the rows that have one of the two levels."""
+        column = table[self.target]
+        return np.asarray((column == self.level) | (column == self.against))
+
+
+@dataclass(frozen=True)
 class DensityRatio:
     """The ratio p(first | where) p(second) / p(first, second): a product of marginals over the joint law.
 
@@ -277,6 +300,9 @@ def targets(spec: NuisanceSpec, table: Table, eta: Nuisances) -> tuple[Array, Ar
     if spec.target is None:
         return np.empty(len(table)), table.weights
     target = column_target(spec, table) if isinstance(spec.target, str) else spec.target(table, eta)
+    if isinstance(spec, Comparison):
+        inside = spec.compares(table).astype(float)
+        return target, inside if table.weights is None else inside * table.weights
     if spec.weight is None:
         return target, table.weights
     weights = spec.weight(table, eta)
@@ -292,7 +318,10 @@ def column_target(spec: NuisanceSpec, table: Table) -> Array:
 
 def selected(spec: NuisanceSpec, table: Table) -> npt.NDArray[np.bool_] | None:
     """Return the rows that a nuisance is about, None for all."""
-    return met(spec.where, table)
+    inside = met(spec.where, table)
+    if not isinstance(spec, Comparison):
+        return inside
+    return spec.compares(table) if inside is None else inside & spec.compares(table)
 
 
 def met(where: Where, table: Table) -> npt.NDArray[np.bool_] | None:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from causalif._errors import InputError
+from causalif._validate import Array
 from causalif.engine.density_ratio import choose_ratio_learner
 from causalif.engine.estimand import Estimand
 from causalif.engine.folds import Folds
-from causalif.engine.learners import Learners, choose_learner
-from causalif.engine.nuisance import DensityRatio, Marginal, NuisanceSpec, ShiftRatio
+from causalif.engine.learners import Learners, Predictor, SklearnLearner, choose_learner
+from causalif.engine.nuisance import Comparison, DensityRatio, Marginal, NuisanceSpec, ShiftRatio
 
 Names: TypeAlias = Mapping[str, int]
 
@@ -111,7 +112,32 @@ def _learner(learners: Learners, spec: NuisanceSpec) -> Any:
         return None
     if isinstance(spec, (DensityRatio, ShiftRatio)):
         return choose_ratio_learner(learners, spec)
-    return choose_learner(learners, spec)
+    learner = choose_learner(learners, spec)
+    compared = isinstance(spec, Comparison) and isinstance(learner, SklearnLearner)
+    return Unweighted(learner) if compared else learner
+
+
+@dataclass(frozen=True, eq=False)
+class Unweighted:
+    """A learner that is spared weights that are all one, such as those of a comparison: not all learners take them.
+
+    Parameters
+    ----------
+    learner : SklearnLearner
+        What is fitted.
+    """
+
+    learner: SklearnLearner
+
+    @property
+    def estimator(self) -> Any:
+        """The estimator, for reports."""
+        return self.learner.estimator
+
+    def fit(self, X: Array, names: Sequence[str], y: Array, weights: Array | None, seed: int) -> Predictor:
+        """Fit as the learner does."""
+        plain = weights is None or bool((weights == 1.0).all())
+        return self.learner.fit(X, names, y, None if plain else weights, seed)
 
 
 def _resolve(estimand: Estimand, numbers: dict[Node, int]) -> Names:

@@ -146,6 +146,13 @@ class InterventionalMean:
         after = joined(self.adjust, self.before, self.segments[0].node)
         return MediatorRatio(self._arms, joined(self.adjust, self.before), after, self.active, self.reference)
 
+    @cached_property
+    def _above_ratio(self) -> MediatorRatio | None:
+        """Return p(B | X, b) / p(B | X, a), or None where it is 1."""
+        if self.active == self.reference or not self.before:
+            return None
+        return MediatorRatio(self._arms, self.adjust, joined(self.adjust, self.before), self.reference, self.active)
+
     def _tilt(self, j: int) -> tuple[PseudoOutcome, ...]:
         """t_(j+1), or nothing where it is 1."""
         if j == 0 and (self._first_ratio is None or not self.before):
@@ -208,10 +215,9 @@ class InterventionalMean:
         """Return probabilities of the treatment, weights, laws of the mediators and the outcome regression."""
         arms, specs, b = self._arms, dict[str, NuisanceSpec](), self._arms.where(self.reference)
         for level in dict.fromkeys((self.active, self.reference)):
-            for given in (self.adjust, joined(self.adjust, self.before)):
-                specs[arms.name(level, given)] = arms.spec(level, given)
-        if self._first_ratio is not None:
-            specs |= self._first_ratio.specs()
+            specs[arms.name(level, self.adjust)] = arms.spec(level, self.adjust)
+        for ratio in (self._above_ratio, self._first_ratio):
+            specs |= {} if ratio is None else ratio.specs()
         for j, one in enumerate(self.segments):
             source = self._tilt_source(j)
             if source is not None and (j > 0 or self.before):
@@ -279,9 +285,8 @@ class InterventionalMean:
         if not self.before:
             return top * (g1 - m0)
         G1 = self._finished(self._as_they_are(rows).drawn(self._first[1], eta), 0, eta)
-        if self.active != self.reference:
-            given = joined(self.adjust, self.before)
-            top = top * MediatorRatio(self._arms, self.adjust, given, self.reference, self.active)(rows, eta)
+        if self._above_ratio is not None:
+            top = top * self._above_ratio(rows, eta)
         return inverse_b * (G1 - m0) + top * (g1 - G1)
 
     def derived(self, rows: Table, eta: Nuisances) -> dict[str, Array]:

@@ -448,7 +448,7 @@ class SensitivitySlopes:
 
 @dataclass(frozen=True)
 class OneSidedEffect:
-    """The same functional when the treatment does not vary in one arm of the instrument.
+    """The functional of `InvalidIVEffect` when the treatment does not vary in one arm of the instrument.
 
     If V is zero in the other arm, then ρ = 0 is forced and β(X) is the difference of E[Y | A = a, Z = z, X] in the
     informative arm z: identification has become unconfoundedness within that arm. With f_z = P(Z = z | X),

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from causalif._validate import Array
-from causalif.engine.nuisance import DensityRatio, Mean, Nuisances, NuisanceSpec, Probability, PseudoOutcome, Where
+from causalif.engine.nuisance import (
+    Comparison,
+    DensityRatio,
+    Mean,
+    Nuisances,
+    NuisanceSpec,
+    Probability,
+    PseudoOutcome,
+    Where,
+)
 from causalif.table import Table
 
 Names = tuple[str, ...]
@@ -68,6 +77,29 @@ class Arms:
         """Return 1(A = level) / P(A = level | given) at every row."""
         return (rows[self.treatment] == level) / self.at(level, given, rows, eta)
 
+    def odds_specs(self, top: float, bottom: float, given: Names) -> dict[str, NuisanceSpec]:
+        """Return the one nuisance behind `odds`: with more than two levels, the two are compared with each other only.
+
+        Against all others, the odds of each of them would not be log-linear where those between the two are.
+        """
+        if self.count == 2:
+            return {self.name(level, given): self.spec(level, given) for level in (top, bottom)}
+        low, high = sorted((top, bottom))
+        bounds = (self.clip, 1 - self.clip)
+        spec = Comparison(self.treatment, given, high, bounds=bounds, against=low)
+        return {self._odds_name(top, bottom, given): spec}
+
+    def _odds_name(self, top: float, bottom: float, given: Names) -> str:
+        low, high = sorted((top, bottom))
+        return f"P({condition(f'{self.treatment}={high:g} not {low:g}', *given)})"
+
+    def odds(self, top: float, bottom: float, given: Names, rows: Table, eta: Nuisances) -> Array:
+        """Return P(A = top | given) / P(A = bottom | given) at every row."""
+        if self.count == 2:
+            return self.at(top, given, rows, eta) / self.at(bottom, given, rows, eta)
+        high = eta[self._odds_name(top, bottom, given)](rows)
+        return high / (1.0 - high) if top > bottom else (1.0 - high) / high
+
     def mean_name(self, target: str, level: float, given: Names) -> str:
         """Return the name of the regression of something within an arm."""
         return f"E[{condition(target, f'{self.treatment}={level:g}', *given)}]"
@@ -118,15 +150,15 @@ class MediatorRatio:
 
     def specs(self) -> dict[str, NuisanceSpec]:
         """Return the probabilities by name."""
-        pairs = [(level, given) for given in (self.before, self.after) for level in (self.top, self.bottom)]
-        return {self.arms.name(*pair): self.arms.spec(*pair) for pair in pairs}
+        return {
+            name: spec
+            for given in (self.before, self.after)
+            for name, spec in self.arms.odds_specs(self.top, self.bottom, given).items()
+        }
 
     def __call__(self, rows: Table, eta: Nuisances) -> Array:
         """Return r at every row."""
-        after, before = (
-            self.arms.at(self.top, given, rows, eta) / self.arms.at(self.bottom, given, rows, eta)
-            for given in (self.after, self.before)
-        )
+        after, before = (self.arms.odds(self.top, self.bottom, given, rows, eta) for given in (self.after, self.before))
         return after / before
 
 

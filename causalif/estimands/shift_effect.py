@@ -263,6 +263,10 @@ class ShiftedMediatorMean:
         Density ratios are kept below 1 / clip.
     report : bool
         Whether the weight of Y is kept with the nuisances.
+
+    References
+    ----------
+    Diaz and Hejazi (2020), JRSS B 82, 661-683.
     """
 
     outcome: str

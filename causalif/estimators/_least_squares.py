@@ -27,7 +27,10 @@ def two_stage(y: Array, regressors: Array, instruments: Array, weights: Array | 
     r, z, target = regressors / size_r, instruments / size_z, y / size_y
     cross = (z * w[:, None]).T @ r / len(y)
     if np.linalg.cond(cross) > 1e10:
-        raise InputError("The linear comparison is collinear: some adjustment columns are combinations of others.")
+        raise InputError(
+            "The linear comparison is collinear: some columns of `adjust` are combinations of others, of the treatment "
+            "or of the instrument. Leave those out."
+        )
     b = np.linalg.solve(cross, (z * w[:, None]).T @ target / len(y))
     scores = z * (w * (target - r @ b))[:, None]
     influence = np.linalg.solve(cross, scores.T).T

@@ -51,7 +51,18 @@ class SetComparison:
 
     Notes
     -----
-    Made by `compare_sets`, where there is an example.
+    Made by `compare_sets`.
+
+    Examples
+    --------
+    >>> import causalif as ci
+    >>> table = ci.datasets.simulate_wcde(2000, random_state=3).data
+    >>> dag = ci.parse_dag("{V C} -> A; {C A M1} -> M2; A -> M1; {C W M1 M2 A} -> Y")
+    >>> found = ci.compare_sets(dag, table, "A", "Y", sets={"no W": ["C"]}, learners="linear")
+    >>> found.to_frame()["set"].tolist(), found["no W"].n
+    (['optimal', 'no W'], 2000)
+    >>> print(found.summary(level=0.9).title)
+    Adjustment sets for the total effect of A on Y
     """
 
     search: AdjustmentSets
@@ -168,11 +179,31 @@ class SetComparison:
         return f"{sentence} Agreement does not prove the graph: sets can share a bias."
 
     def to_latex(self, level: float = 0.95) -> str:
-        """LaTeX source; needs the booktabs package."""
+        """LaTeX source of the summary; needs the booktabs package.
+
+        Parameters
+        ----------
+        level : float, default 0.95
+            Confidence level.
+
+        Returns
+        -------
+        str
+        """
         return self.summary(level).to_latex()
 
     def to_markdown(self, level: float = 0.95) -> str:
-        """Markdown source."""
+        """Markdown source of the summary.
+
+        Parameters
+        ----------
+        level : float, default 0.95
+            Confidence level.
+
+        Returns
+        -------
+        str
+        """
         return self.summary(level).to_markdown()
 
     def plot(self, ax: Axes | None = None, level: float = 0.95) -> Axes:
@@ -192,7 +223,10 @@ class SetComparison:
         shown = {name: fit[fit.labels[0]] for name, fit in zip(self.names, self.fits, strict=True)}
         ax = plots.forest(shown, ax=ax, level=level)
         ax.set_yticks(ax.get_yticks(), self.names)
-        ax.axvline(float(self.fits[0].values[0]), color="#8a8a8a", linewidth=0.8, zorder=0)
+        best = float(self.fits[0].values[0])
+        ax.axvline(best, color="#8a8a8a", linewidth=0.8, zorder=0)
+        ax.annotate("estimate of the optimal set", (best, 0), xycoords=ax.get_xaxis_transform(), xytext=(3, 2),
+                    textcoords="offset points", fontsize="small", color="#666666")  # fmt: skip
         ax.locator_params(axis="x", nbins=6)
         ax.set_title(f"{self.fits[0].labels[0]} by adjustment set", fontsize="medium")
         return ax

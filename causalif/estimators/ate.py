@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 
-from causalif._validate import one_of
+from causalif._validate import Array, one_of
 from causalif.engine.crossfit import CrossFit, Derived, cross_fit
 from causalif.engine.estimand import Estimand
 from causalif.engine.learners import Learners
@@ -26,6 +27,8 @@ from causalif.estimators._common import (
     require_overlap,
     require_rows,
 )
+from causalif.estimators._concentration import judged_influence
+from causalif.estimators._overlap import judged_weights, weight_line
 from causalif.results.estimate import Estimate, Origin
 from causalif.table import Table, read_table
 
@@ -46,34 +49,33 @@ class ATE:
         Column of a numeric outcome, in any unit; estimates are in the same unit.
     treatment : str
         Column of the treatment: two or a few distinct values of any type.
-    adjust : sequence of str
+    adjust : sequence of str, default ()
         Covariates: numeric, boolean or categorical (encoded as indicators).
     levels : (treated, control), optional
         The two treatment values to compare. Needed if there are more than two; by default the larger against the
         smaller in sorted order.
-    target : {"all", "treated"}
+    target : {"all", "treated"}, default "all"
         Whom the effect is averaged over: everybody, or those who have the treated level.
-    learners : "auto", "linear" or mapping
+    learners : "auto", "linear" or mapping, default "auto"
         "auto" stacks penalised splines with interactions and gradient boosting; "linear" is least squares and
         logistic regression on the columns as they are, computed for all folds from one cross-product matrix; a
         mapping gives scikit-learn estimators or Pipelines for "outcome" and "treatment". They are cloned, never
         changed; unset ``random_state`` parameters are seeded.
-    folds : int or array of shape (n,)
-        Number of folds (default 5; 1 fits and evaluates on the same rows, for parametric models), or a fold label
-        for every row.
-    repeats : int
-        Independent splits, default 1; estimates are medians over splits and standard errors include the split noise.
+    folds : int or array of shape (n,), default 5
+        Number of folds (1 fits and evaluates on the same rows, for parametric models), or a fold label for every row.
+    repeats : int, default 1
+        Independent splits; estimates are medians over splits and standard errors include the split noise.
     cluster : str, optional
         Column of cluster labels; clusters stay whole when folds are made, standard errors are clustered.
     weights : str, optional
         Column of non-negative sampling weights.
-    clip : float
-        Propensities are kept within [clip, 1 − clip], default 0.01; clipped rows are counted and reported.
-    random_state : int, Generator or None
-        Seed of splits and learners, default 0.
+    clip : float, default 0.01
+        Propensities are kept within [clip, 1 − clip]; clipped rows are counted and reported.
+    random_state : int, Generator or None, default 0
+        Seed of splits and learners.
     n_jobs : int, optional
         Parallel jobs over folds as in joblib; used for work above about two seconds. Digits do not depend on it.
-    progress : bool
+    progress : bool, default True
         Show a progress bar on long work in a terminal.
 
     Raises
@@ -153,14 +155,17 @@ class ATE:
         estimand, derived = self._question(table, arms)
         result = cross_fit([estimand], table, plan, derived)
         self._require_overlap(table, arms, result)
-        clipped = report_clipping(result, len(table))
+        warned = report_clipping(result, len(table))
+        weights, unbalanced = judged_weights(self._weights(table, arms, result))
+        concentration, doubts = judged_influence(result.influence, result.labels, table.index, table.clusters)
+        warned += [*unbalanced, *doubts]
         treated, control = (table.levels[self.treatment][code] for code in arms)
         settings = common_settings(
             "Average treatment effect" if self.target == "all" else "Average effect among the treated",
             self, table, plan, result.folds,
         )  # fmt: skip
         settings["levels"] = f"{treated} (treated) against {control} (control)"
-        settings["warnings"] = clipped
+        settings["warnings"] = warned
         return Estimate(
             values=result.values,
             influence_values=result.influence,
@@ -168,11 +173,26 @@ class ATE:
             index=table.index,
             clusters=table.clusters,
             settings=settings,
-            diagnostics=diagnostics_of(result),
+            diagnostics=diagnostics_of(result) | {"weights": weights, "influence": concentration},
             splits=result.splits,
             nuisances=result.nuisances,
             origin=Origin(self, data),
         )
+
+    def _weights(self, table: Table, arms: tuple[int, int], result: CrossFit) -> dict[str, dict[str, float]]:
+        """Return what the weights of each arm say about overlap; among the treated only the controls are weighted."""
+        a, levels = table[self.treatment], table.levels[self.treatment]
+        pi = {code: _probability(code, len(levels), result.nuisances) for code in arms}
+        if self.target == "all":
+            weights = {code: (a == code) / pi[code] for code in arms}
+        else:
+            treated, control = arms
+            share = np.average(a == treated, weights=table.weights)
+            weights = {control: (a == control) * pi[treated] / (pi[control] * share)}
+        return {
+            f"{self.treatment} = {levels[code]}": weight_line(w, a == code, table.weights)
+            for code, w in weights.items()
+        }
 
     def _require_overlap(self, table: Table, arms: tuple[int, int], result: CrossFit) -> None:
         a, everybody = table[self.treatment], self.target == "all"
@@ -201,6 +221,13 @@ class ATE:
             CounterfactualMean(*names, float(code), count, f"E[Y({_shown(levels[code])})]", self.clip) for code in arms
         )
         return AverageEffect(one, other), None
+
+
+def _probability(code: int, count: int, nuisances: pd.DataFrame) -> Array:
+    """Return P(A = code | X); with two levels, whichever of the two was modelled."""
+    if f"pi{code}" in nuisances:
+        return nuisances[f"pi{code}"].to_numpy()
+    return 1.0 - nuisances[f"pi{1 - code}"].to_numpy()
 
 
 def _treated_means(moments: Any) -> Any:

@@ -78,8 +78,24 @@ def compare_sets(
         Most sets that are chosen by default.
     costs : mapping of str to positive number, optional
         What measuring a node costs, 1 where not given; for the minimum-cost set.
-    levels, learners, folds, cluster, weights, clip, random_state, n_jobs, progress
-        As in `causalif.ATE` and `causalif.WCDE`. Folds are dealt once, for all sets.
+    levels : (treated, control), optional
+        The two treatment values to compare; by default the larger against the smaller in sorted order.
+    learners : "auto", "linear" or mapping, default "auto"
+        As in `causalif.ATE` and `causalif.WCDE`.
+    folds : int or array of shape (n,), default 5
+        Number of folds, or a fold label for every row. Folds are dealt once, for all sets.
+    cluster : str, optional
+        Column of cluster labels; clusters stay whole when folds are made, standard errors are clustered.
+    weights : str, optional
+        Column of non-negative sampling weights.
+    clip : float, default 0.01
+        Bound on probabilities, as in `causalif.ATE` and `causalif.WCDE`.
+    random_state : int, Generator or None, default 0
+        Seed of splits and learners.
+    n_jobs : int, optional
+        Parallel jobs over folds as in joblib. Digits do not depend on it.
+    progress : bool, default True
+        Show a progress bar on long work in a terminal.
 
     Returns
     -------
@@ -161,7 +177,10 @@ def _search(
                 "adjustment_sets; to estimate, relabel them with networkx.relabel_nodes to the names of the columns."
             )
         if name not in columns:
-            raise InputError(f"`{role}` names {name!r}, which is not a column of `data`.")
+            raise InputError(
+                f"`{role}` names {name!r}, which is not a column of `data`. Its columns are {columns[:12]}; correct "
+                "the name or rename the column."
+            )
     latent = set() if isinstance(dag, PDAG) else {v for v, marks in dag.nodes(data=True) if marks.get("latent")}
     observed = [node for node in dag.nodes if node in columns and node not in latent]
     return adjustment_sets(dag, treatment, outcome, effect, observed=observed, costs=costs)

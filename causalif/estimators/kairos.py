@@ -65,7 +65,7 @@ class KAIROS:
         Threads; no digit depends on them.
     random_state : int, Generator or None
         Draws the pairs of rows for the median distance, default 0.
-    progress : bool
+    progress : bool, default True
         Show a bar on long work in a terminal.
 
     Notes

@@ -39,10 +39,14 @@ class MMD:
         The two values, where there are more.
     kernel : kernel, optional
         Of `causalif.kernels`; Gaussian with the median distance on standardised features by default.
-    draws : int
-        Permutations that say how large the estimate would be if the two laws were equal, default 199, at least 99.
-    random_state : int, Generator or None
-        Draws them, default 0.
+    draws : int, default 199
+        Permutations that say how large the estimate would be if the two laws were equal, at least 99.
+    random_state : int, Generator or None, default 0
+        Draws them, and the rows of the median distance.
+    n_jobs : int, optional
+        Threads of the kernel sums, -1 for all cores. No digit depends on it.
+    progress : bool, default True
+        Show a bar on long work in a terminal.
 
     Notes
     -----
@@ -66,6 +70,8 @@ class MMD:
     >>> fit = MMD(features=["x"], group="g").fit(frame)
     >>> bool(fit.conf_int()["lower"].iloc[0] > 0)
     True
+    >>> MMD(features=["x"], group="g").pvalue(frame)
+    0.005
     """
 
     features: Sequence[str]
@@ -74,6 +80,8 @@ class MMD:
     kernel: RadialKernel | None = None
     draws: int = 199
     random_state: int | np.random.Generator | None = 0
+    n_jobs: int | None = None
+    progress: bool = True
 
     def fit(self, data: Any) -> Estimate:
         """Estimate the discrepancy and its interval.
@@ -141,7 +149,8 @@ class MMD:
         """The U-statistic, and those of permuted groups, from one pass over the pairs."""
         rng = np.random.default_rng(self.random_state)
         inside = np.column_stack([treated, *(rng.permutation(treated) for _ in range(self.draws))]).astype(np.float64)
-        sums = row_sums(points, None, kernel, np.column_stack([inside, 1 - inside]), symmetric=True).sums
+        both = np.column_stack([inside, 1 - inside])
+        sums = row_sums(points, None, kernel, both, symmetric=True, n_jobs=self.n_jobs, progress=self.progress).sums
         n, m = float(treated.sum()), float((~treated).sum())
         one, other = np.hsplit(sums, 2)
         first, second = (inside * one).sum(axis=0), ((1 - inside) * other).sum(axis=0)

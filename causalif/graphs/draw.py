@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.text import Text
 
-_INK, _GREY, _FILL, _ENDS = "#222222", "#8a8a8a", "#cfe3f5", "#f3dcc4"
-_SWEEPS, _UNIT = 12, (1.6, 0.9)
+_INK, _GREY, _FILL, _ENDS = "#222222", "#666666", "#cfe3f5", "#f3dcc4"
+_THIN, _THICK = 1.0, 2.4
+_SWEEPS, _UNIT, _WIDEST = 12, (1.6, 0.9), 7.0
+_LETTER, _ROOM, _LEGEND = 0.09, 0.35, (4.4, 0.35)  # inches: a letter's width, room beside a name, the legend
 _BENDS = [sign * k / 20 for k in range(11) for sign in (1, -1)]
 
 
@@ -62,13 +64,13 @@ def draw(dag: nx.DiGraph | PDAG, highlight: Iterable[Node] = (), ax: Axes | None
 def draw_graph(
     dag: nx.DiGraph | PDAG, highlight: Iterable[Node], ax: Axes | None, ends: Iterable[Node], latent: Iterable[Node]
 ) -> Axes:
-    """Draw with treatment and outcome, and latent nodes, marked as well."""
+    """Draw with treatment and outcome, and latent nodes, marked as well, and a legend where ends are marked."""
     partial = read_pdag(dag) if isinstance(dag, PDAG) else None
     graph = partial.extension() if partial else read_graph(dag)
     lines = {(u, v) for u, near in enumerate(partial.lines) for v in near} if partial else set()
     filled, ends_, dashed = (read_nodes(graph, value, "highlight") for value in (highlight, ends, latent))
     place = positions(graph)
-    ax = _axes(place) if ax is None else ax
+    ax = _axes(place, graph, bool(ends_)) if ax is None else ax
     boxes = _draw_nodes(ax, graph, place, filled, ends_, dashed)
     inches = place * _scale(ax, place)
     curves = [place]
@@ -81,14 +83,32 @@ def draw_graph(
         ax.set_xlim(low[:, 0].min() - 0.5, high[:, 0].max() + 0.5)
         ax.set_ylim(low[:, 1].min() - 0.5, high[:, 1].max() + 0.5)
     ax.set_axis_off()
+    if ends_:
+        _explain(ax, filled, dashed)
     return ax
 
 
-def _axes(place: Array) -> Axes:
+def _axes(place: Array, graph: Graph, explained: bool) -> Axes:
+    """Axes as wide as the columns ask for, within what a page holds unless names would run into each other."""
     from matplotlib.pyplot import subplots
 
     wide, high = np.ptp(place, axis=0) if len(place) else (0.0, 0.0)
-    return subplots(figsize=((wide + 1) * _UNIT[0], (high + 1.5) * _UNIT[1]), layout="constrained")[1]
+    longest = max((len(str(node)) for node in graph.nodes), default=0)
+    unit = min(_UNIT[0], max(_WIDEST / (wide + 1), _LETTER * longest + _ROOM))
+    width = max((wide + 1) * unit, _LEGEND[0] * explained)
+    size = (width, (high + 1.5) * _UNIT[1] + _LEGEND[1] * explained)
+    return subplots(figsize=size, layout="constrained")[1]
+
+
+def _explain(ax: Axes, filled: Ids, dashed: Ids) -> None:
+    from matplotlib.patches import Patch
+
+    marks = [Patch(facecolor=_ENDS, edgecolor=_INK, linewidth=_THICK, label="treatment, outcome")]
+    if filled:
+        marks.append(Patch(facecolor=_FILL, edgecolor=_INK, linewidth=_THIN, label="optimal set"))
+    if dashed:
+        marks.append(Patch(facecolor="white", edgecolor=_GREY, linestyle="--", label="not observed"))
+    ax.legend(handles=marks, frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=3)
 
 
 def _scale(ax: Axes, place: Array) -> Array:
@@ -105,6 +125,7 @@ def _draw_nodes(ax: Axes, graph: Graph, place: Array, filled: Ids, ends: Ids, da
             "facecolor": _FILL if i in filled else _ENDS if i in ends else "white",
             "edgecolor": _GREY if i in dashed else _INK,
             "linestyle": "--" if i in dashed else "-",
+            "linewidth": _THICK if i in ends else _THIN,
         }
         colour = _GREY if i in dashed else _INK
         boxes.append(

@@ -65,8 +65,12 @@ def forbidden_nodes(dag: nx.DiGraph, treatment: Node | Iterable[Node], outcome: 
 
     Parameters
     ----------
-    dag, treatment, outcome
-        As in :func:`causal_nodes`.
+    dag : networkx.DiGraph
+        The causal graph.
+    treatment : node or iterable of nodes
+        Several nodes are a joint intervention.
+    outcome : node
+        The outcome.
 
     Returns
     -------
@@ -100,8 +104,12 @@ def mediators(dag: nx.DiGraph, treatment: Node | Iterable[Node], outcome: Node) 
 
     Parameters
     ----------
-    dag, treatment, outcome
-        As in :func:`causal_nodes`.
+    dag : networkx.DiGraph
+        The causal graph.
+    treatment : node or iterable of nodes
+        Several nodes are a joint intervention.
+    outcome : node
+        The outcome.
 
     Returns
     -------
@@ -139,8 +147,12 @@ def proper_backdoor_graph(dag: nx.DiGraph, treatment: Node | Iterable[Node], out
 
     Parameters
     ----------
-    dag, treatment, outcome
-        As in :func:`causal_nodes`.
+    dag : networkx.DiGraph
+        The causal graph.
+    treatment : node or iterable of nodes
+        Several nodes are a joint intervention.
+    outcome : node
+        The outcome.
 
     Returns
     -------
@@ -180,8 +192,12 @@ def causal_paths(
 
     Parameters
     ----------
-    dag, treatment, outcome
-        As in :func:`causal_nodes`.
+    dag : networkx.DiGraph
+        The causal graph.
+    treatment : node or iterable of nodes
+        Several nodes are a joint intervention.
+    outcome : node
+        The outcome.
     limit : int, optional
         Stop after this many. There can be exponentially many paths: ask for as many as are needed.
 
@@ -216,8 +232,14 @@ def mediating_paths(
 
     Parameters
     ----------
-    dag, treatment, outcome, limit
-        As in :func:`causal_paths`.
+    dag : networkx.DiGraph
+        The causal graph.
+    treatment : node or iterable of nodes
+        Several nodes are a joint intervention.
+    outcome : node
+        The outcome.
+    limit : int, optional
+        Stop after this many.
 
     Yields
     ------

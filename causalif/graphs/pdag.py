@@ -18,9 +18,9 @@ class PDAG:
 
     Parameters
     ----------
-    directed : iterable of (tail, head)
+    directed : iterable of (tail, head), default ()
         Edges whose direction is known.
-    undirected : iterable of (node, node)
+    undirected : iterable of (node, node), default ()
         Edges whose direction is not.
     nodes : iterable of nodes, default ()
         All nodes, for the order and for those without an edge; nodes of the edges need not be repeated.

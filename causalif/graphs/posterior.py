@@ -2,57 +2,32 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import combinations, pairwise
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
 import networkx as nx
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from causalif._errors import CausalifWarning, InputError, tell
-from causalif._validate import Array, in_range, one_of, whole_number
-from causalif.graphs.posterior_paths import follow, transitive_closure, wilson
+from causalif._errors import InputError
+from causalif._validate import Array, one_of
+from causalif.graphs.posterior_build import collected, common_names, read_weights
+from causalif.graphs.posterior_score import Adjacency, Stability, Weighted
+from causalif.graphs.posterior_tables import count_paths, path_table, threshold_table
+from causalif.storage import stored
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Flags = npt.NDArray[np.bool_]
-Adjacency = npt.NDArray[np.int8]
+    from causalif.storage.codec import Reader, Writer
 
 MOST_SHOWN = 12
 
-
-@dataclass(frozen=True)
-class Stability:
-    """Posterior probability that DAGs hold a path, with its Monte Carlo error.
-
-    Parameters
-    ----------
-    pss : float
-        The path stability score: the posterior probability.
-    se : float
-        Monte Carlo standard error; 0 where DAGs were enumerated.
-    lower, upper : float
-        Wilson interval for the Monte Carlo error only: it says how well the posterior was sampled, not how good the
-        posterior is.
-    bag_sd : float
-        Standard deviation of the probability between bootstrap resamples, NaN without bagging. It includes the Monte
-        Carlo error of a single bag.
-    """
-
-    pss: float
-    se: float
-    lower: float
-    upper: float
-    bag_sd: float
-
-    def __float__(self) -> float:
-        """Return the probability."""
-        return self.pss
+__all__ = ["DAGPosterior", "Stability"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +44,7 @@ class DAGPosterior:
         Different DAGs, likely ones first; ``adjacency[d, j, i]`` is 1 when ``names[j]`` is a parent of ``names[i]``.
     weights : Series of length u
         Their probabilities, with sum one.
-    effective_sample_size : float
+    effective_sample_size : float, default infinite
         How many independent draws the weights are worth; infinite if every DAG with weight was enumerated.
     log_evidence, bound : float, optional
         Logarithm of the summed weights of all DAGs, or a lower bound of it, where known.
@@ -77,11 +52,11 @@ class DAGPosterior:
         The weights within every bootstrap resample.
     edges : ndarray of shape (p, p), optional
         Exact edge probabilities, where the engine knows them without drawing.
-    diagnostics : mapping of str to DataFrame
+    diagnostics : mapping of str to DataFrame, optional
         Tables of the sampler and of the fit.
-    settings : mapping
+    settings : mapping, optional
         What the posterior was made with.
-    complete : bool
+    complete : bool, default True
         False if a time limit or an interrupt ended the work early.
 
     Notes
@@ -99,6 +74,14 @@ class DAGPosterior:
               path  stability
     0  A -> M -> Y       1.00
     1       A -> Y       0.25
+    >>> posterior.mediator_probabilities("A", "Y").to_dict(), posterior.count_paths("A", "Y").tolist()
+    ({'M': 1.0}, [1.0, 2.0])
+    >>> posterior.stability_of_set([("A", "Y"), ("A", "M", "Y")], how="all").pss
+    0.25
+    >>> posterior.thresholds("A", "Y", values=(0.2, 0.5))["paths"].tolist()
+    [2, 1]
+    >>> sorted(posterior.to_networkx(least=0.5).edges)
+    [('A', 'M'), ('M', 'Y')]
     """
 
     names: tuple[str, ...]
@@ -137,34 +120,21 @@ class DAGPosterior:
             As in the class.
         bags : sequence of slice, optional
             The draws of each bag.
-        **others
+        **others : object
             Further fields of the class.
 
         Returns
         -------
         DAGPosterior
+
+        Examples
+        --------
+        >>> draws = np.array([[[0, 1], [0, 0]], [[0, 0], [0, 0]], [[0, 1], [0, 0]]], dtype=np.int8)
+        >>> DAGPosterior.of_draws(["A", "Y"], draws, np.ones(3), 3.0).weights.round(2).tolist()
+        [0.67, 0.33]
         """
-        p = len(names)
-        flat = np.packbits(adjacency.reshape(len(adjacency), p * p).astype(np.uint8), axis=1)
-        _, first, inverse = np.unique(flat, axis=0, return_index=True, return_inverse=True)
-        inverse = inverse.reshape(-1)
-        mass = np.bincount(inverse, weights=weights, minlength=len(first))
-        order = np.argsort(-mass, kind="stable")
-        place = np.empty(len(order), dtype=np.intp)
-        place[order] = np.arange(len(order))
-        members = None
-        if bags is not None:
-            members = np.array([_within(place[inverse[bag]], weights[bag], len(order)) for bag in bags])
-        different = np.ascontiguousarray(adjacency[first[order]], dtype=np.int8)
-        different.flags.writeable = False
-        return cls(
-            names=tuple(names),
-            adjacency=different,
-            weights=pd.Series(mass[order] / mass.sum(), name="weight"),
-            effective_sample_size=effective_sample_size,
-            bags=members,
-            **others,
-        )
+        parts = collected(names, adjacency, weights, bags)
+        return cls(**parts, effective_sample_size=effective_sample_size, **others)
 
     @classmethod
     def from_dags(
@@ -202,8 +172,8 @@ class DAGPosterior:
         1.0
         """
         graphs = list(dags)
-        names = _common_names(graphs)
-        mass = _read_weights(weights, len(graphs))
+        names = common_names(graphs)
+        mass = read_weights(weights, len(graphs))
         adjacency = np.array([nx.to_numpy_array(graph, nodelist=names, weight=None) > 0 for graph in graphs])
         given = float("inf") if weights is not None else float(len(graphs))
         size = given if effective_sample_size is None else float(effective_sample_size)
@@ -224,17 +194,17 @@ class DAGPosterior:
         """Probability of every edge, causes as rows and effects as columns; exact where the engine is exact."""
         if self.edges is not None:
             return self._frame(self.edges)
-        return self._frame(self._mean(self.adjacency))
+        return self._frame(self._weighted.mean(self.adjacency))
 
     @cached_property
     def ancestor_probabilities(self) -> pd.DataFrame:
         """Probability that the node of the row is an ancestor of the node of the column."""
-        return self._frame(self._mean(self._reach))
+        return self._frame(self._weighted.mean(self._weighted.reach))
 
     @property
     def entropy(self) -> float:
         """Entropy of the weights in nats: 0 if one DAG has all the weight."""
-        w = self._w[self._w > 0]
+        w = self._weighted.weights[self._weighted.weights > 0]
         return float(-(w * np.log(w)).sum()) + 0.0
 
     def stability(
@@ -250,9 +220,9 @@ class DAGPosterior:
 
         Parameters
         ----------
-        path : sequence of str
+        path : sequence of str, optional
             The whole path from treatment to outcome: every consecutive edge must be present.
-        via : sequence of str
+        via : sequence of str, optional
             Instead of ``path``: treatment, nodes to visit, outcome. Some directed path must visit them.
         ordered : bool, default True
             Whether ``via`` must be visited in this order.
@@ -272,10 +242,10 @@ class DAGPosterior:
         """
         if (path is None) == (via is None):
             raise InputError("Give either `path` (a whole path) or `via` (treatment, nodes to visit, outcome).")
-        nodes = self._numbers(path if path is not None else via)
+        nodes = self._weighted.numbers(path if path is not None else via)
         if path is not None or exact:
-            return self._score(self._holds(nodes), level)
-        return self._score(self._visits(nodes, ordered), level)
+            return self._weighted.score(self._weighted.holds(nodes), level)
+        return self._weighted.score(self._weighted.visits(nodes, ordered), level)
 
     def stability_of_set(
         self, paths: Iterable[Sequence[str]], how: Literal["any", "all"] = "any", level: float = 0.95
@@ -294,12 +264,17 @@ class DAGPosterior:
         Returns
         -------
         Stability
+
+        Raises
+        ------
+        InputError
+            If there is no path, or one names a node that is unknown or occurs twice.
         """
         one_of("how", how, ("any", "all"))
-        held = [self._holds(self._numbers(path)) for path in paths]
+        held = [self._weighted.holds(self._weighted.numbers(path)) for path in paths]
         if not held:
             raise InputError("`paths` must hold at least one path. Got none.")
-        return self._score(np.any(held, axis=0) if how == "any" else np.all(held, axis=0), level)
+        return self._weighted.score(np.any(held, axis=0) if how == "any" else np.all(held, axis=0), level)
 
     def mediator_probabilities(self, treatment: str, outcome: str) -> pd.Series:
         """Return for every other node the probability that it lies on a directed path from treatment to outcome.
@@ -314,9 +289,9 @@ class DAGPosterior:
         Series
             Likely mediators first.
         """
-        a, y = self._numbers((treatment, outcome))
-        between = self._reach[:, a, :] & self._reach[:, :, y]
-        found = pd.Series(self._mean(between), index=pd.Index(self.names, name="mediator"), name="probability")
+        a, y = self._weighted.numbers((treatment, outcome))
+        between = self._weighted.reach[:, a, :] & self._weighted.reach[:, :, y]
+        found = pd.Series(self._weighted.mean(between), index=pd.Index(self.names, name="mediator"), name="probability")
         return found.drop([treatment, outcome]).sort_values(ascending=False, kind="stable")
 
     def paths(
@@ -354,27 +329,7 @@ class DAGPosterior:
         Paths are followed in all DAGs at once and never leave the nodes between treatment and outcome. A DAG can hold
         2 to the number of mediators paths; their number is computed before any is listed.
         """
-        a, y = self._numbers((treatment, outcome))
-        whole_number("cutoff", cutoff, 1)
-        whole_number("max_paths", max_paths, 1)
-        predicted = self.count_paths(treatment, outcome, cutoff)
-        found, reached = follow(self.adjacency == 1, self._reach, a, y, cutoff, max_paths)
-        truncated = reached < cutoff
-        if truncated:
-            tell(
-                f"More than max_paths={max_paths:,} paths lead from {treatment!r} to {outcome!r} (one DAG alone holds "
-                f"{max(predicted):,.0f} of at most {cutoff} edges). Only those of at most {reached} edges are listed; "
-                "raise `max_paths` or lower `cutoff`.",
-                CausalifWarning,
-            )
-        ancestor = float(self._w @ self._reach[:, a, y])
-        lines = [self._line(nodes, held, ancestor, level) for nodes, held in found]
-        columns = ["path", "nodes", "length", "stability", "via", "ancestor", "std_error", "lower", "upper", "bag_sd"]
-        shown = ["path", "stability", "lower", "upper", "std_error", "bag_sd", "length", "via", "ancestor", "nodes"]
-        frame = pd.DataFrame(lines, columns=columns)[shown]
-        frame = frame.sort_values(["stability", "length", "path"], ascending=[False, True, True], ignore_index=True)
-        frame.attrs.update(truncated=truncated, cutoff=min(reached, cutoff))
-        return frame
+        return path_table(self._weighted, treatment, outcome, cutoff, max_paths, level)
 
     def count_paths(self, treatment: str, outcome: str, cutoff: int = 10) -> Array:
         """Return for every DAG how many directed paths it holds, without listing them.
@@ -390,18 +345,15 @@ class DAGPosterior:
         -------
         ndarray of shape (u,)
         """
-        a, y = self._numbers((treatment, outcome))
-        step = self.adjacency.astype(np.float64)
-        at = np.zeros((len(step), self.p))
-        at[:, a] = 1.0
-        total = np.zeros(len(step))
-        for _ in range(min(cutoff, self.p - 1)):
-            at = np.einsum("dj,dji->di", at, step)
-            total += at[:, y]
-        return total
+        return count_paths(self._weighted, treatment, outcome, cutoff)
 
     def thresholds(
-        self, treatment: str, outcome: str, values: Sequence[float] = (0.05, 0.15, 0.5, 0.95)
+        self,
+        treatment: str,
+        outcome: str,
+        values: Sequence[float] = (0.05, 0.15, 0.5, 0.95),
+        cutoff: int = 10,
+        max_paths: int = 10_000,
     ) -> pd.DataFrame:
         """Show how many paths each threshold would select, and the share of them expected to be absent.
 
@@ -411,6 +363,10 @@ class DAGPosterior:
             Two nodes.
         values : sequence of float, default (0.05, 0.15, 0.5, 0.95)
             Thresholds of the stability.
+        cutoff : int, default 10
+            Largest number of edges of a path.
+        max_paths : int, default 10_000
+            The most paths that are counted, as in :meth:`paths`.
 
         Returns
         -------
@@ -418,15 +374,28 @@ class DAGPosterior:
             Indexed by threshold: ``paths`` and ``expected_false`` (the mean of 1 − PSS of the selected paths: the
             Bayesian false discovery rate). A threshold is a rule for screening, not a test.
         """
-        scores = self.paths(treatment, outcome)["stability"].to_numpy()
-        chosen = [scores[scores >= in_range("values", value, 0.0, 1.0, open_ends=False)] for value in values]
-        return pd.DataFrame(
-            {
-                "paths": [len(part) for part in chosen],
-                "expected_false": [float(np.mean(1 - part)) if len(part) else float("nan") for part in chosen],
-            },
-            index=pd.Index(values, name="threshold"),
-        )
+        table = self.paths(treatment, outcome, cutoff=cutoff, max_paths=max_paths)
+        return threshold_table(table["stability"].to_numpy(), values)
+
+    def to_frame(self) -> pd.DataFrame:
+        """List every edge that has a probability.
+
+        Returns
+        -------
+        DataFrame
+            One line per edge, likely ones first: ``tail``, ``head``, ``probability``.
+
+        Examples
+        --------
+        >>> DAGPosterior.from_dags([nx.DiGraph([("A", "M"), ("M", "Y")])]).to_frame()
+          tail head  probability
+        0    A    M          1.0
+        1    M    Y          1.0
+        """
+        table = self.edge_probabilities.to_numpy()
+        rows = [(self.names[j], self.names[i], float(table[j, i])) for j, i in np.argwhere(table > 0)]
+        frame = pd.DataFrame(rows, columns=["tail", "head", "probability"])
+        return frame.sort_values("probability", ascending=False, kind="stable", ignore_index=True)
 
     def to_networkx(self, least: float = 0.0) -> nx.DiGraph:
         """Return a graph, possibly with cycles, whose edges carry their ``probability``.
@@ -481,24 +450,84 @@ class DAGPosterior:
 
         return describe(self, MOST_SHOWN)
 
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the posterior to one file, which `causalif.load` reads.
+
+        Parameters
+        ----------
+        path : str or path
+            Replaced at once when it exists: an interrupted save leaves the old file, or none.
+
+        Raises
+        ------
+        InputError
+            If a setting or a table holds something other than numbers, text, dates, and bools.
+
+        Notes
+        -----
+        The file holds p² bytes for each DAG, and nothing that could be executed.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> posterior = DAGPosterior.from_dags([nx.DiGraph([("A", "Y")])])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     posterior.save(f"{folder}/graphs.causalif")
+        ...     DAGPosterior.load(f"{folder}/graphs.causalif")
+        <DAGPosterior of given DAGs: 2 nodes, 1 DAG, entropy 0.00>
+        """
+        stored.write(self, path)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> DAGPosterior:
+        """Read a posterior that `save` wrote.
+
+        Parameters
+        ----------
+        path : str or path
+            The file.
+
+        Returns
+        -------
+        DAGPosterior
+
+        Raises
+        ------
+        InputError
+            If the file is damaged, comes from a newer version, or holds something else.
+
+        Examples
+        --------
+        See :meth:`save`.
+        """
+        return stored.read_as(path, cls)
+
+    def _pack(self, writer: Writer) -> dict[str, Any]:
+        from causalif.graphs.posterior_file import pack
+
+        return pack(self, writer)
+
+    @classmethod
+    def _unpack(cls, fields: Mapping[str, Any], reader: Reader) -> DAGPosterior:
+        from causalif.graphs.posterior_file import unpack
+
+        return cls(**unpack(fields, reader))
+
     def __str__(self) -> str:
         return self.summary()
 
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.summary())}</pre>"
+
     def __repr__(self) -> str:
         sort = self.settings.get("model", "DAGs")
-        return f"<DAGPosterior of {sort}: {self.p} nodes, {len(self.adjacency):,} DAGs, entropy {self.entropy:.2f}>"
+        count = f"{len(self.adjacency):,} DAG{'s' * (len(self.adjacency) > 1)}"
+        return f"<DAGPosterior of {sort}: {self.p} nodes, {count}, entropy {self.entropy:.2f}>"
 
     @cached_property
-    def _w(self) -> Array:
-        return np.asarray(self.weights.to_numpy(dtype=np.float64))
-
-    @cached_property
-    def _reach(self) -> Flags:
-        """Ancestors: [d, j, i] is true when DAG d has a directed path from j to i."""
-        return transitive_closure(self.adjacency)
-
-    def _mean(self, values: npt.NDArray[Any]) -> Array:
-        return np.clip(np.tensordot(self._w, values.astype(np.float64), axes=1), 0.0, 1.0)
+    def _weighted(self) -> Weighted:
+        weights = np.asarray(self.weights.to_numpy(dtype=np.float64))
+        return Weighted(self.names, self.adjacency, weights, self.effective_sample_size, self.bags)
 
     def _frame(self, values: Array) -> pd.DataFrame:
         return pd.DataFrame(values, index=pd.Index(self.names, name="from"), columns=pd.Index(self.names, name="to"))
@@ -508,74 +537,3 @@ class DAGPosterior:
         graph.add_nodes_from(self.names)
         graph.add_edges_from((self.names[j], self.names[i]) for j, i in np.argwhere(matrix))
         return graph
-
-    def _numbers(self, nodes: Sequence[str] | None) -> list[int]:
-        """Positions of two or more different nodes."""
-        if isinstance(nodes, str) or not isinstance(nodes, Sequence) or len(nodes) < 2:
-            raise InputError(f"A path must name at least two nodes, such as ('A', 'M', 'Y'). Got {nodes!r} instead.")
-        unknown = [node for node in nodes if node not in self.names]
-        if unknown:
-            raise InputError(f"{unknown[0]!r} is no node of this posterior: {list(self.names)[:12]}. Correct it.")
-        if len(set(nodes)) < len(nodes):
-            raise InputError(f"A path visits every node once. Got {tuple(nodes)!r}; leave the repeated node out.")
-        return [self.names.index(node) for node in nodes]
-
-    def _holds(self, nodes: Sequence[int]) -> Flags:
-        return np.all([self.adjacency[:, j, i] == 1 for j, i in pairwise(nodes)], axis=0)
-
-    def _visits(self, nodes: Sequence[int], ordered: bool) -> Flags:
-        """DAGs in which some directed path from the first to the last node visits those between."""
-        reach = self._reach
-        if ordered:
-            return np.all([reach[:, j, i] for j, i in pairwise(nodes)], axis=0)
-        a, *between, y = nodes
-        found = reach[:, a, y].copy()
-        for m in between:
-            found &= reach[:, a, m] & reach[:, m, y]
-        # In a DAG nodes lie on one path exactly if of every two one reaches the other.
-        for j, i in combinations(between, 2):
-            found &= reach[:, j, i] | reach[:, i, j]
-        return found
-
-    def _score(self, held: Flags, level: float) -> Stability:
-        score = min(float(self._w @ held), 1.0)
-        size = self.effective_sample_size
-        lower, upper = wilson(score, size, level)
-        spread = float("nan") if self.bags is None or len(self.bags) < 2 else float((self.bags @ held).std(ddof=1))
-        return Stability(score, float(np.sqrt(score * (1 - score) / size)), lower, upper, spread)
-
-    def _line(self, nodes: tuple[int, ...], held: Flags, ancestor: float, level: float) -> tuple[Any, ...]:
-        score = self._score(held, level)
-        via = min(float(self._w @ self._visits(nodes, True)), 1.0)
-        names = tuple(self.names[v] for v in nodes)
-        text = " -> ".join(names)
-        return (text, names, len(nodes) - 1, score.pss, via, ancestor, score.se, score.lower, score.upper, score.bag_sd)
-
-
-def _within(places: npt.NDArray[np.intp], weights: Array, size: int) -> Array:
-    return np.asarray(np.bincount(places, weights=weights / weights.sum(), minlength=size), dtype=np.float64)
-
-
-def _common_names(graphs: Sequence[Any]) -> list[str]:
-    """Nodes of the first graph, which all others must have."""
-    if not graphs:
-        raise InputError("`dags` must hold at least one graph. Got none.")
-    for number, graph in enumerate(graphs):
-        if not isinstance(graph, nx.DiGraph):
-            raise InputError(f"`dags` must hold networkx.DiGraph. Number {number} is {type(graph).__name__}.")
-        if set(graph) != set(graphs[0]):
-            different = sorted(map(str, set(graph) ^ set(graphs[0])))
-            raise InputError(f"`dags` must have the same nodes. Number {number} differs from the first in {different}.")
-        if not nx.is_directed_acyclic_graph(graph):
-            raise InputError(f"`dags` must be acyclic. Number {number} has the cycle {nx.find_cycle(graph)}.")
-    wrong = [node for node in graphs[0] if not isinstance(node, str)]
-    if wrong:
-        raise InputError(f"`dags` must name nodes by text. Got {wrong[0]!r}; use networkx.relabel_nodes(dag, str).")
-    return list(graphs[0])
-
-
-def _read_weights(weights: Iterable[float] | None, count: int) -> Array:
-    mass = np.ones(count) if weights is None else np.asarray(list(weights), dtype=np.float64)
-    if mass.shape != (count,) or not np.isfinite(mass).all() or (mass < 0).any() or not mass.sum() > 0:
-        raise InputError(f"`weights` must hold {count} non-negative numbers, one per DAG, not all zero.")
-    return np.asarray(mass / mass.sum())

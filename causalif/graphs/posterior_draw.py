@@ -12,7 +12,7 @@ from causalif._validate import Array
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_LABELLED = 0.995
+_ROUNDING, _SURE, _NEVER = 1e-9, 0.995, 0.005
 _BEND, _ALONG = 0.1, 0.27
 
 
@@ -68,6 +68,14 @@ def _arrow(ax: Axes, ends: tuple[Array, Array], patches: tuple[Any, Any], mark: 
     gap, t = end - start, _ALONG
     control = (start + end) / 2 + bend * np.array([gap[1], -gap[0]])
     spot = (1 - t) ** 2 * start + 2 * t * (1 - t) * control + t**2 * end
-    text = "1" if mark >= _LABELLED else f"{mark:.2f}".lstrip("0")
-    ax.text(spot[0], spot[1], text, ha="center", va="center", fontsize=8, color="#222222", zorder=5,
+    ax.text(spot[0], spot[1], _written(mark), ha="center", va="center", fontsize=8, color="#222222", zorder=5,
             bbox={"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.85})  # fmt: skip
+
+
+def _written(probability: float) -> str:
+    """Two decimals, with "1" for a sum of all weights only."""
+    if probability >= 1 - _ROUNDING:
+        return "1"
+    if not _NEVER <= probability < _SURE:
+        return ">.99" if probability > _NEVER else "<.01"
+    return f"{probability:.2f}".lstrip("0")

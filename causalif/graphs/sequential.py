@@ -32,6 +32,14 @@ class SequentialSets:
         Whether the graph has no arrow from treatment to outcome.
     dag : networkx.DiGraph
         The caller's graph.
+
+    Examples
+    --------
+    >>> from causalif.graphs import parse_dag
+    >>> dag = parse_dag("C -> {A Y}; A -> L -> M -> Y; A -> Y; L <- U -> Y")
+    >>> sets = sequential_sets(dag, "A", "Y", observed=list("CALMY"))
+    >>> sorted(sets.mediators), sorted(sets.covariates), sorted(sets.intermediate)
+    (['M'], ['C'], ['L'])
     """
 
     treatment: Node
@@ -116,7 +124,8 @@ def sequential_sets(
     if found is None:
         raise NotIdentifiedError(
             f"No covariates and affected confounders were found that identify the controlled direct effect of "
-            f"{treatment!r} on {outcome!r} in two steps."
+            f"{treatment!r} on {outcome!r} in two steps. Add measured common causes of treatment, mediators and "
+            "outcome to `observed`, if there are any."
         )
     covariates, intermediate = found
     return SequentialSets(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from causalif.results.report import Table, number_format
@@ -50,11 +51,30 @@ class MostInfluential:
     reasons : DataFrame
         On `rows`: predicted ``effect`` of leaving out each row alone (after minus before), and why it matters.
     curve : DataFrame
-        The target by number of rows left out: ``predicted`` and, where it was fitted, ``refitted``.
+        The target by number of rows left out: ``predicted`` and, where it was fitted, ``refitted``; for goals about
+        significance also the ``predicted_end`` and ``refitted_end`` of the interval.
     units : {"rows", "clusters"}
         What is counted.
     level : float
-        The value that the target must pass, drawn as a line.
+        The value that the target, or the ``end`` of its interval, must pass, drawn as a line.
+    positions : array of int
+        Row numbers of the rows to leave out, from 0, in the order of ``rows``: what to go by where the index repeats
+        labels, as in ``data.iloc[positions]``.
+    unique : bool
+        Whether ``rows`` names single rows: the index of the data repeats no label.
+    end : str
+        For goals about significance, the end of the interval that has to pass the level, in words; else empty.
+    refitted_end : float
+        That end when refitted without the rows, NaN for other goals.
+
+    Examples
+    --------
+    >>> import statsmodels.api as sm
+    >>> from causalif.influence import most_influential
+    >>> fit = sm.OLS([0.0, 1.0, 2.0, 9.0, 2.0, 1.0, 0.0, 1.0], sm.add_constant(np.arange(8.0))).fit()
+    >>> found = most_influential(fit, goal="sign", target="x1")
+    >>> found.size, found.rows.tolist(), list(found.to_frame().columns[:2])
+    (1, [6], ['count', 'share'])
     """
 
     goal: str
@@ -73,13 +93,29 @@ class MostInfluential:
     curve: pd.DataFrame
     units: str
     level: float
+    positions: npt.NDArray[np.intp]
+    unique: bool
+    end: str
+    refitted_end: float
 
     def to_frame(self) -> pd.DataFrame:
-        """One line per method: count, share, predicted, refitted, std_error, statistic, reached."""
+        """One line per method: count, share, predicted, refitted, std_error, statistic, reached.
+
+        Returns
+        -------
+        DataFrame
+            A copy of `table`.
+        """
         return self.table.copy()
 
     def summary(self) -> Table:
-        """Return a table whose ``str()`` is text and which notebooks show as HTML."""
+        """Return a table whose ``str()`` is text and which notebooks show as HTML.
+
+        Returns
+        -------
+        Table
+            With ``to_latex`` and ``to_markdown``.
+        """
         write = number_format(self.before, _smallest_error(self.table))
         lines = tuple(
             (str(name), *_cells(line, write)) for name, line in zip(self.table.index, self._lines(), strict=True)
@@ -98,14 +134,19 @@ class MostInfluential:
 
     def _notes(self) -> list[str]:
         notes = ["Predicted and refitted are the target's value without the rows."]
+        if self.end and np.isfinite(self.refitted_end):
+            notes.append(f"Refitted without them, the {self.end} is {self.refitted_end:.4g}.")
         if len(self.rows):
-            shown = ", ".join(map(str, self.rows[:LISTED].tolist())) + (", ..." if len(self.rows) > LISTED else "")
-            notes.append(f"Rows to leave out: {shown}.")
+            unique = self.unique
+            first = self.rows[:LISTED].tolist() if unique else self.positions[:LISTED].tolist()
+            shown = ", ".join(map(str, first)) + (", ..." if len(self.rows) > LISTED else "")
+            notes.append(f"Rows to leave out{'' if unique else ', by number from 0'}: {shown}.")
         return [*notes, self.note] if self.note else notes
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the target against the number of rows left out, predicted and refitted along the better fixed order.
 
+        For goals about significance the end of the interval that has to pass the level is drawn as well, dotted.
         The smallest set may come from the greedy search, which follows an order of its own: it is drawn as a ring.
 
         Parameters
@@ -127,9 +168,15 @@ class MostInfluential:
         ax.plot(self.curve.index, self.curve["predicted"], color=_COLOUR, linewidth=1.6, label="predicted")
         fitted = self.curve["refitted"].dropna()
         ax.plot(fitted.index, fitted, ".", color=_ACCENT, markersize=5, label="refitted")
+        if self.end:
+            ax.plot(self.curve.index, self.curve["predicted_end"], color=_COLOUR, linewidth=1.2, linestyle=":",
+                    label=self.end)  # fmt: skip
+            moved = self.curve["refitted_end"].dropna()
+            ax.plot(moved.index, moved, ".", color=_ACCENT, markersize=5)
         if self.size is not None:
+            reached = self.refitted_end if self.end else self.refitted
             ax.axvline(self.size, color=_ACCENT, linewidth=0.8)
-            ax.plot([self.size], [self.refitted], "o", color=_ACCENT, fillstyle="none", label="smallest set, refitted")
+            ax.plot([self.size], [reached], "o", color=_ACCENT, fillstyle="none", label="smallest set, refitted")
             ax.annotate(f"{self.size:,} {self.units}", (self.size, self.before), xytext=(-4, 0), color=_ACCENT,
                         textcoords="offset points", ha="right", va="top", fontsize="small")  # fmt: skip
         ax.set_xlabel(f"{self.units} left out")

@@ -51,6 +51,18 @@ class Goal:
             margin = margin + self.errors * crit * se
         return np.asarray(-margin if self.flipped else margin)
 
+    def end(self, value: npt.ArrayLike, std_error: npt.ArrayLike, critical: npt.ArrayLike) -> Array:
+        """Return the end of the interval that has to cross the level, for goals that speak of one."""
+        half = np.asarray(critical, dtype=float) * np.asarray(std_error, dtype=float)
+        return np.asarray(np.asarray(value, dtype=float) + self.errors * self.side * half)
+
+    @property
+    def end_name(self) -> str:
+        """What `end` is in words; empty for goals about a value."""
+        if not self.errors:
+            return ""
+        return f"{'upper' if self.errors * self.side > 0 else 'lower'} end of the {100 * self.target.level:g}% interval"
+
     def at(self, point: Point) -> float:
         """Return the margin at a point."""
         return float(self.margin(point.value, point.std_error, point.critical))

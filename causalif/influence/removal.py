@@ -36,6 +36,14 @@ class Removal:
         The target with and without them.
     std_error_before, std_error_after : float
         Standard errors of the smooth number behind the target; NaN where unknown.
+
+    Examples
+    --------
+    >>> import statsmodels.api as sm
+    >>> fit = sm.OLS([0.0, 1.0, 2.0, 7.0, 3.0], sm.add_constant([0.0, 1.0, 2.0, 3.0, 4.0])).fit()
+    >>> removed = remove(fit, [3, 4], method="newton", target="x1")
+    >>> removed, round(removed.effect, 6)
+    (Removal(2 rows: 1.2 -> 1, predicted by newton), -0.2)
     """
 
     method: str
@@ -66,14 +74,14 @@ def remove(
     curvature: str = "observed",
     refit: Refit | None = None,
 ) -> Removal:
-    r"""Leave a set of rows out of a fit. The effect is the value after removal minus the value before.
+    r"""Leave a set of rows out of a fit: a target with them, without them, and the difference.
 
     .. math:: \text{if: } H^{-1} \sum_T g_i, \quad \text{rif: } \sum_T (H - H_i)^{-1} g_i, \quad
         \text{newton: } (H - \textstyle\sum_T H_i)^{-1} \sum_T g_i
 
     Parameters
     ----------
-    fitted, target, data, clusters, curvature
+    fitted : causalif Estimate, statsmodels result or scikit-learn estimator
         As in `case_influence`.
     rows : array of bool, shape (n,), or labels of the index
         Which rows to leave out. In clustered fits every cluster that has one of them is left out whole.
@@ -81,6 +89,14 @@ def remove(
         "if" and "rif" add up over rows and understate large sets; "newton" counts them jointly and is exact for least
         squares, weighted least squares and ridge; "exact" exists for these, for just-identified two-stage least
         squares, and for causal estimates with the nuisances held as they are; "refit" fits the remaining rows.
+    target : str, mapping of str to float, or Target, optional
+        As in `case_influence`; the first term that is not the constant by default.
+    data : (X, y) or (X, y, sample_weight), optional
+        What a scikit-learn estimator was fitted to.
+    clusters : array or Series of shape (n,), optional
+        Leave out whole clusters instead of rows.
+    curvature : {"observed", "expected"}, default "observed"
+        Second derivative of statsmodels' non-canonical GLMs.
     refit : callable, optional
         For an Estimate that cannot be fitted again by itself: takes the kept rows (a boolean array) and returns an
         Estimate.
@@ -181,12 +197,15 @@ def read_rows(rows: Any, index: pd.Index) -> Mask:
     given = labels.to_numpy()
     if given.dtype == bool:
         if given.shape != (len(index),):
-            raise InputError(f"`rows` as a boolean array must have shape ({len(index)},). Got {given.shape}.")
+            raise InputError(
+                f"`rows` as a boolean array must have shape ({len(index)},), one entry per row of the data. Got "
+                f"{given.shape}."
+            )
         gone = given
     else:
         gone = _by_label(labels, index)
     if not gone.any():
-        raise InputError("`rows` names no row; there is nothing to leave out.")
+        raise InputError("`rows` names no row; there is nothing to leave out. Name at least one.")
     if gone.all():
         raise InputError("`rows` names every row; leave some to fit.")
     return np.asarray(gone)
@@ -200,7 +219,10 @@ def _by_label(wanted: pd.Index, index: pd.Index) -> Mask:
         )
     missing = wanted.difference(index)
     if len(missing):
-        raise InputError(f"`rows` names {missing[0]!r}, which is not in the index of the data.")
+        raise InputError(
+            f"`rows` names {missing[0]!r}, which is not in the index of the data, {index[0]!r} to {index[-1]!r}. Pass "
+            "labels of that index, or a boolean array."
+        )
     gone = np.zeros(len(index), dtype=bool)
     gone[index.get_indexer(wanted)] = True
     return gone

@@ -50,7 +50,7 @@ def most_influential(
 
     Parameters
     ----------
-    fitted, data, clusters
+    fitted : causalif Estimate, statsmodels result or scikit-learn estimator
         As in `causalif.case_influence`.
     goal : {"sign", "significance", "sign+significance"} or float, default "sign"
         "sign": the target changes sign. "significance": its confidence interval comes to hold 0 (to leave it, if it
@@ -58,6 +58,10 @@ def most_influential(
         passes it.
     target : str, mapping of str to float, or Target, optional
         As in `causalif.case_influence`; the first term that is not the constant by default.
+    data : (X, y) or (X, y, sample_weight), optional
+        What a scikit-learn estimator was fitted to.
+    clusters : array or Series of shape (n,), optional
+        Leave out whole clusters instead of rows.
     refit : callable, optional
         For an Estimate that cannot be fitted again by itself (a ratio of two, one loaded from a file): takes the kept
         rows, a boolean array of shape (n,), and returns an Estimate with the same terms.
@@ -196,6 +200,10 @@ def _result(
         curve=_curve(goal, point, chosen, ranked, tried),
         units="clusters" if subject.clustered else "rows",
         level=goal.level,
+        positions=_positions(subject, gone),
+        unique=bool(subject.index.is_unique),
+        end=goal.end_name,
+        refitted_end=_end(goal, None if scan is None else scan.point),
     )
 
 
@@ -294,14 +302,29 @@ def _curve(goal: Goal, point: Point, chosen: Ranking, ranked: list[Ranking], tri
     frame = pd.DataFrame({"predicted": np.concatenate([[goal.target.read(point)], value])})
     fitted = {} if scan is None else {k: goal.target.read(p) for k, p in scan.seen.items()}
     frame["refitted"] = pd.Series({0: goal.target.read(point), **fitted}, dtype=float).reindex(frame.index)
+    if goal.errors:
+        ends = goal.end(path.value[:last], path.std_error[:last], path.critical[:last])
+        frame["predicted_end"] = np.concatenate([[_end(goal, point)], ends])
+        known = {} if scan is None else {k: _end(goal, p) for k, p in scan.seen.items()}
+        frame["refitted_end"] = pd.Series({0: _end(goal, point), **known}, dtype=float).reindex(frame.index)
     return frame.rename_axis("left_out")
+
+
+def _end(goal: Goal, point: Point | None) -> float:
+    """Return the end of the interval that has to move, NaN for goals about a value."""
+    if point is None or not goal.errors:
+        return float("nan")
+    return float(goal.end(point.value, point.std_error, point.critical))
 
 
 def _note(subject: Fitted, goal: Goal, ranked: list[Ranking], tried: _Tried, verifier: Verifier, name: str) -> str:
     sentences = []
     unit = "clusters" if subject.clustered else "rows"
+    if not subject.index.is_unique:
+        sentences.append("The index of the data repeats labels, so that `rows` is ambiguous: go by `positions`.")
     if tried.greedy is None:
-        return "Nothing was refitted: these are predictions, and predictions can be wrong in either direction."
+        unproved = "Nothing was refitted: these are predictions, and predictions can be wrong in either direction."
+        return " ".join([*sentences, unproved])
     if subject.clustered:
         sentences.append("Clusters are left out whole.")
     if isinstance(subject, EstimateSubject) and deals_anew(subject.estimate):

@@ -53,10 +53,18 @@ class Target:
     ----------
     bind : callable
         Takes the model and returns the smooth number behind the target.
-    reading : {"value", "statistic", "lower", "upper"}
+    reading : {"value", "statistic", "lower", "upper"}, default "value"
         Whether the number itself is meant, its t statistic, or an end of its confidence interval.
     level : float, default 0.95
         Level of that interval, and of the significance that goals speak of.
+
+    Examples
+    --------
+    >>> end = interval_end("x", "upper")
+    >>> end.read(Point(value=1.0, std_error=0.5, critical=2.0))
+    2.0
+    >>> end.read_many(np.array([1.0, 2.0]), np.array([0.5, 0.5]), 2.0).tolist()
+    [2.0, 3.0]
     """
 
     bind: Callable[[Any], Bound]
@@ -64,11 +72,35 @@ class Target:
     level: float = 0.95
 
     def read(self, point: Point) -> float:
-        """Return the target at a value with its standard error."""
+        """Return the target at a value with its standard error.
+
+        Parameters
+        ----------
+        point : Point
+            The value, its standard error and the critical value of its interval.
+
+        Returns
+        -------
+        float
+        """
         return float(self.read_many(np.array([point.value]), np.array([point.std_error]), point.critical)[0])
 
     def read_many(self, value: Array, std_error: Array, critical: float | Array) -> Array:
-        """Return the target at many values with their standard errors."""
+        """Return the target at many values with their standard errors.
+
+        Parameters
+        ----------
+        value : array of shape (m,)
+            The values.
+        std_error : array of shape (m,)
+            Their standard errors.
+        critical : float or array of shape (m,)
+            Critical value of the interval.
+
+        Returns
+        -------
+        array of shape (m,)
+        """
         if self.reading == "value":
             return value
         if self.reading == "statistic":
@@ -168,7 +200,7 @@ def interval_end(term: str | None = None, side: Literal["lower", "upper"] = "low
     ----------
     term : str, optional
         Name of the coefficient; the first by default.
-    side : {"lower", "upper"}
+    side : {"lower", "upper"}, default "lower"
         Which end.
     level : float, default 0.95
         Level of the interval, strictly between 0 and 1.
@@ -222,6 +254,11 @@ def group_gap(X: npt.ArrayLike, group: npt.ArrayLike) -> Target:
     -------
     Target
 
+    Raises
+    ------
+    InputError
+        If one side has no rows.
+
     Examples
     --------
     >>> group_gap([[1.0], [2.0]], [True, False]).reading
@@ -229,7 +266,9 @@ def group_gap(X: npt.ArrayLike, group: npt.ArrayLike) -> Target:
     """
     inside = np.asarray(group, dtype=bool)
     if inside.all() or not inside.any():
-        raise InputError("`group` must have rows on both sides, True and False.")
+        raise InputError(
+            f"`group` must have rows on both sides, True and False. Got {int(inside.sum())} True of {inside.size}."
+        )
     weights = np.where(inside, 1.0 / inside.sum(), -1.0 / (~inside).sum())
     return Target(lambda model: _mean_prediction(model, _rows(X), weights, "group gap"))
 

@@ -42,23 +42,33 @@ def validate(
     level: float = 0.95,
     random_state: int | np.random.Generator = 0,
 ) -> pd.DataFrame:
-    r"""Compare predicted effects of removals with refits. Effects are the value after removal minus the value before.
+    r"""Compare predicted effects of removals with refits.
+
+    Effects are the value after removal minus the value before.
 
     Parameters
     ----------
-    fitted, target, data, clusters, refit
-        As in `causalif.most_influential`.
+    fitted : causalif Estimate, statsmodels result or scikit-learn estimator
+        As in `causalif.case_influence`.
+    target : str, mapping of str to float, or Target, optional
+        As in `causalif.case_influence`; the first term that is not the constant by default.
     method : {"if", "rif", "newton", "exact"} or array of shape (n,), default "rif"
         The predictions to judge: a method of `causalif.influence.remove`, or the effects of single rows (of clusters,
         in order of appearance, where whole clusters are left out) that any other method claims; these are added up over
         sets.
-    judges : sequence of {"leave_one_out", "leave_k_out", "lds"}
+    judges : sequence of {"leave_one_out", "leave_k_out", "lds"}, default all three
         Single rows; sets of ``k`` rows; the linear datamodelling score, the rank correlation of added-up effects with
         refits to random halves of the rows.
     refits : int, default 50
         Refits for each judge, at least 10.
     k : int, optional
         Size of the sets; a twentieth of the rows by default.
+    data : (X, y) or (X, y, sample_weight), optional
+        What a scikit-learn estimator was fitted to.
+    clusters : array or Series of shape (n,), optional
+        Leave out whole clusters instead of rows.
+    refit : callable, optional
+        As in `causalif.most_influential`, for an Estimate that cannot be fitted again by itself.
     level : float, default 0.95
         Level of the intervals, strictly between 0 and 1.
     random_state : int or Generator, default 0
@@ -153,7 +163,10 @@ def mislabel_detection(scores: npt.ArrayLike, mislabelled: npt.ArrayLike, level:
     """
     s, bad = np.asarray(scores, dtype=float), np.asarray(mislabelled, dtype=bool)
     if s.shape != bad.shape or s.ndim != 1 or not np.isfinite(s).all():
-        raise InputError("`scores` and `mislabelled` must be one finite number and one True or False per row.")
+        raise InputError(
+            "`scores` and `mislabelled` must be one finite number and one True or False per row. Got shapes "
+            f"{s.shape} and {bad.shape}, and {int((~np.isfinite(s)).sum())} scores that are not finite."
+        )
     m, n = int(bad.sum()), int((~bad).sum())
     if m < 2 or n < 2:
         raise InputError(f"`mislabelled` needs at least two rows of each kind. Got {m} and {n}.")
@@ -178,8 +191,10 @@ def self_influence(fitted: Any, *, data: Any = None, method: str = "rif") -> pd.
 
     Parameters
     ----------
-    fitted, data
-        As in `causalif.case_influence`; fits with a loss only, so no Estimate, two-stage least squares or quantile fit.
+    fitted : statsmodels result or scikit-learn estimator
+        One with a loss: no Estimate, two-stage least squares or quantile fit.
+    data : (X, y) or (X, y, sample_weight), optional
+        What a scikit-learn estimator was fitted to.
     method : {"if", "rif"}, default "rif"
         Without or with rescaling.
 

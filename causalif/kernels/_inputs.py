@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -141,10 +142,16 @@ def check_kernel(kernel: Kernel, d: int) -> None:
         )
 
 
+@cache
+def thread_pools() -> ThreadpoolController:
+    """Return the thread pools of numpy and scipy; looking for them reads the memory map, which takes milliseconds."""
+    return ThreadpoolController()
+
+
 def thread_count(n_jobs: int | None) -> int:
     """Return the number of threads; None takes as many as BLAS is set to use, which OMP_NUM_THREADS limits too."""
     if n_jobs is None:
-        pools = ThreadpoolController().select(user_api="blas").lib_controllers
+        pools = thread_pools().select(user_api="blas").lib_controllers
         return max((pool.num_threads for pool in pools), default=1)
     if isinstance(n_jobs, bool) or not isinstance(n_jobs, (int, np.integer)) or n_jobs == 0:
         raise InputError(

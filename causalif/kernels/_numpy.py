@@ -13,10 +13,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import ThreadpoolController
 
 from causalif._validate import Array
-from causalif.kernels._points import CHUNK, TILE, Points, far_tiles, right_form, spans
+from causalif.kernels._inputs import thread_pools
+from causalif.kernels._points import CHUNK, TILE, Points, aligned, far_tiles, right_form, spans
 from causalif.kernels.base import RadialKernel
 
 Rows: TypeAlias = Sequence[npt.NDArray[Any]]
@@ -28,6 +28,11 @@ GROUP = 128
 NEAR = 1e-9
 PAIRS_AT_ONCE = 2**20
 SECONDS_BEFORE_A_BAR = 2.0
+# Where OpenBLAS multiplies small matrices without copying them first, a tile is filled block by block: on these
+# processors, up to this many multiplications, in blocks of 64 columns, or of all where there are few (in steps of one
+# vector register), and as many rows as then fit.
+SMALL_PRODUCTS = frozenset({"SkylakeX", "Cooperlake", "SapphireRapids"})
+SMALL, WIDTH, WIDEST, STEP, HEIGHTS = 10**6, 64, 240, 16, (64, 32, 16)
 
 
 def _vectorised_exp2() -> bool:
@@ -51,37 +56,66 @@ def functions() -> Any:
     return SimpleNamespace(**{name: getattr(np, name) for name in names}, exp2=_exp2_by_exp)
 
 
+def _has_small_products() -> bool:
+    """Whether numpy multiplies by an OpenBLAS with kernels for small matrices."""
+    pools = thread_pools().select(internal_api="openblas").lib_controllers
+    return any(getattr(pool, "architecture", None) in SMALL_PRODUCTS for pool in pools)
+
+
 class Workspace:
     """Buffers for one tile; each task has its own."""
 
-    def __init__(self, kernels: Sequence[RadialKernel], dtype: npt.DTypeLike, xp: Any) -> None:
-        self.kernels, self.xp = kernels, xp
+    def __init__(self, kernels: Sequence[RadialKernel], dtype: npt.DTypeLike, xp: Any, small: bool) -> None:
+        self.kernels, self.xp, self.small = kernels, xp, small
         count = len(kernels) + max(kernel.buffers for kernel in kernels)
-        self.flat = np.empty((count, TILE * TILE), dtype=dtype)
+        self.flat = aligned((count, TILE * TILE), dtype)
 
-    def values(self, left: Rows, right: Rows) -> npt.NDArray[Any]:
-        """Return the kernel between rows and right forms, in a buffer that the next call overwrites."""
-        n, m = len(left[0]), right[0].shape[1]
-        tiles = self.flat[:, : n * m].reshape(-1, n, m)
+    def turned(self, rows: Rows) -> list[npt.NDArray[Any]]:
+        """Return right forms, in panels as wide as the products that are taken with them."""
+        width = -(-len(rows[0]) // STEP) * STEP
+        width = width if width <= WIDEST else WIDTH
+        small = self._height(max(part.shape[1] for part in rows), width)
+        return [right_form(part, width if small else len(part)) for part in rows]
+
+    def _height(self, depth: int, width: int) -> int:
+        """Return the rows of a small block, 0 where one product fills the tile."""
+        fitting = (height for height in HEIGHTS if height * width * depth <= SMALL)
+        return next(fitting, 0) if self.small else 0
+
+    def values(self, left: Rows, right: Rows, m: int) -> npt.NDArray[Any]:
+        """Return the kernel between rows and right forms of ``m`` rows, in a buffer that the next call overwrites."""
+        n = len(left[0])
+        height = self._height(max(part.shape[1] for part in left), right[0].shape[2])
+        tiles = self.flat[:, : n * right[0].shape[0] * right[0].shape[2]].reshape(len(self.flat), n, -1)
         own = tiles[: len(self.kernels)]
         for kernel, tile, a, b in zip(self.kernels, own, left, right, strict=True):
-            np.matmul(a, b, out=tile)
+            _multiply(a, b, tile, height)
             if kernel.rough:
-                _take_near_pairs_anew(tile, a, b)
+                _take_near_pairs_anew(tile[:, :m], a, b)
             kernel.profile(self.xp, tile, list(tiles[len(self.kernels) :]))
         for other in own[1:]:
             np.multiply(own[0], other, out=own[0])
-        return own[0]
+        return own[0][:, :m]
+
+
+def _multiply(a: npt.NDArray[Any], panels: npt.NDArray[Any], out: npt.NDArray[Any], height: int) -> None:
+    """Fill ``out`` with the product of rows and panels, in blocks of ``height`` rows."""
+    (n, depth), (count, _, width) = a.shape, panels.shape
+    whole = n // height * height if height else 0
+    for part, rows in ((slice(0, whole), height), (slice(whole, n), n - whole)):
+        if part.start < part.stop:
+            blocks = out[part].reshape(-1, rows, count, width).transpose(2, 0, 1, 3)
+            np.matmul(a[part].reshape(-1, rows, depth), panels[:, None], out=blocks)
 
 
 def _take_near_pairs_anew(e: Array, left: Array, right: Array) -> None:
     """Replace the exponents of near duplicates by sums of squared differences, which cancel nothing."""
-    heavy = -left[:, -2].min() - right[-1].min()
+    heavy = -left[:, -2].min() - right[:, -1].min()
     first, second = np.nonzero(e > -NEAR * heavy)
-    size = max(1, PAIRS_AT_ONCE // left.shape[1])
+    size, width = max(1, PAIRS_AT_ONCE // left.shape[1]), right.shape[2]
     for part in spans(len(first), size):
         i, j = first[part], second[part]
-        gap = left[i, :-2] - right[:-2, j].T
+        gap = left[i, :-2] - right[j // width, :-2, j % width]
         e[i, j] = np.einsum("ij,ij->i", gap, gap) * -0.5
 
 
@@ -132,6 +166,7 @@ class Job:
     symmetric: bool
     columns: bool
     xp: Any
+    small: bool
 
     def pairs(self) -> Iterator[Pair]:
         """Pairs of chunks in the order in which their sums are added."""
@@ -145,19 +180,19 @@ class Job:
         i, j = pair
         a, b = self.left.points, self.right.points
         dtype, kernels = a.rows[0].dtype, [factor.kernel for factor in a.factors]
-        space, wide = Workspace(kernels, dtype, self.xp), None
+        space, wide = Workspace(kernels, dtype, self.xp, self.small), None
         rows = np.zeros((i.stop - i.start, self.right.weights.shape[1]))
         columns = np.zeros((j.stop - j.start, self.left.weights.shape[1]))
         left, w_left, w_right = [part[i] for part in a.rows], self.left.single[i], self.right.single[j]
         right, turned = [], None
         for p, q, far in self._tiles(i, j):
             if q != turned:
-                right, turned = [right_form(part[j][q]) for part in b.rows], q
+                right, turned = space.turned([part[j][q] for part in b.rows]), q
             if far:
-                wide = wide or Workspace(kernels, np.float64, self.xp)
+                wide = wide or Workspace(kernels, np.float64, self.xp, self.small)
                 tile, *w = self._wide(wide, _moved(p, i), _moved(q, j))
             else:
-                tile, *w = space.values([x[p] for x in left], right), w_left[p], w_right[q]
+                tile, *w = space.values([x[p] for x in left], right, q.stop - q.start), w_left[p], w_right[q]
             on_diagonal = self.symmetric and i == j and p == q
             if on_diagonal:
                 np.fill_diagonal(tile, 0.0)
@@ -181,8 +216,8 @@ class Job:
 
     def _wide(self, space: Workspace, p: slice, q: slice) -> tuple[Array, Array, Array]:
         """Evaluate one tile in float64, from the rows as they were given."""
-        left, right = self.left.points.exact(p), [right_form(part) for part in self.right.points.exact(q)]
-        return space.values(left, right), self.left.weights[p], self.right.weights[q]
+        left, right = self.left.points.exact(p), space.turned(self.right.points.exact(q))
+        return space.values(left, right, q.stop - q.start), self.left.weights[p], self.right.weights[q]
 
 
 def _moved(part: slice, whole: slice) -> slice:
@@ -205,11 +240,11 @@ def sums(left: Side, right: Side, *, symmetric: bool, columns: bool, threads: in
     The sums of every pair of chunks are added in one order whatever the number of threads, so that no digit of the
     result depends on it.
     """
-    job = Job(left, right, symmetric, columns or symmetric, functions())
+    job = Job(left, right, symmetric, columns or symmetric, functions(), _has_small_products())
     rows = np.zeros((len(left.points), right.weights.shape[1]))
     down = rows if symmetric else np.zeros((len(right.points), left.weights.shape[1]))
     pairs = list(job.pairs())
-    with ThreadpoolController().limit(limits=1, user_api="blas"):
+    with thread_pools().limit(limits=1, user_api="blas"):
         # Closing stops the threads at once where an interrupt falls between two results.
         with closing(in_order(job.run, pairs, min(threads, len(pairs)))) as results:
             for (i, j), (across, along) in with_bar(zip(pairs, results, strict=True), len(pairs), progress):
@@ -240,7 +275,7 @@ def in_order(run: Callable[[Any], Any], tasks: Sequence[Any], threads: int) -> G
 
 def _one_blas_thread() -> None:
     """Limit this thread too: OpenMP counts per thread. The limit ends with the thread."""
-    ThreadpoolController().select(user_api="openmp").limit(limits=1)
+    thread_pools().select(user_api="openmp").limit(limits=1)
 
 
 def with_bar(items: Iterable[Any], total: int, wanted: bool) -> Iterable[Any]:
@@ -259,11 +294,11 @@ def with_bar(items: Iterable[Any], total: int, wanted: bool) -> Iterable[Any]:
 
 def dense(left: Points, right: Points) -> Array:
     """Return the kernel between all rows, tile by tile, in the order of the caller's rows."""
-    space = Workspace([factor.kernel for factor in left.factors], np.float64, functions())
+    space = Workspace([factor.kernel for factor in left.factors], np.float64, functions(), _has_small_products())
     out = np.empty((len(left), len(right)))
-    with ThreadpoolController().limit(limits=1, user_api="blas"):
+    with thread_pools().limit(limits=1, user_api="blas"):
         for q in spans(len(right), TILE):
-            turned = [right_form(part[q]) for part in right.rows]
+            turned = space.turned([part[q] for part in right.rows])
             for p in spans(len(left), TILE):
-                out[p, q] = space.values([part[p] for part in left.rows], turned)
+                out[p, q] = space.values([part[p] for part in left.rows], turned, q.stop - q.start)
     return out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from causalif.kernels.base import Gaussian, Kernel, Product, RadialKernel, SameL
 CHUNK = 4096
 TILE = 512
 PIECE = 256  # rows that are made ready at once, which stay in cache in float64
+LINE = 64  # bytes of a cache line
 HALF_ULP = 2.0**-24
 # Largest error of a single kernel value that a tile may have in float32 before it is evaluated in float64. Errors of
 # single values average out in the sums.
@@ -153,13 +154,26 @@ def augmented(x: Array, dtype: np.dtype[Any]) -> tuple[npt.NDArray[Any], Array]:
     return rows, norms
 
 
-def right_form(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return [y, 1, -|y|²/2], one row a column, which is the order in which a product reads its second factor."""
-    right = np.empty(rows.shape[::-1], dtype=rows.dtype)
-    right[:-2] = rows[:, :-2].T
-    right[-2] = 1.0
-    right[-1] = rows[:, -2]
+def right_form(rows: npt.NDArray[Any], width: int) -> npt.NDArray[Any]:
+    """Return [y, 1, -|y|²/2], one row a column, in panels of ``width`` columns; the last is filled up with zeros."""
+    n, d = len(rows), rows.shape[1] - 2
+    right = aligned((-(-n // width), d + 2, width), rows.dtype)
+    for panel, part in zip(right, spans(n, width), strict=True):
+        filled = part.stop - part.start
+        panel[:d, :filled] = rows[part, :d].T
+        panel[d] = 1.0
+        panel[d + 1, :filled] = rows[part, d]
+        panel[:, filled:] = 0.0
     return right
+
+
+def aligned(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return an empty array that starts at a cache line: vectors that cross lines cost the product a sixth."""
+    dtype = np.dtype(dtype)
+    size = int(np.prod(shape))
+    room = np.empty(size + LINE // dtype.itemsize, dtype=dtype)
+    skipped = -room.ctypes.data % LINE // dtype.itemsize
+    return room[skipped : skipped + size].reshape(shape)
 
 
 def spans(n: int, size: int) -> Iterator[slice]:
@@ -188,6 +202,29 @@ def prepare(source: npt.NDArray[Any], center: Array, factors: tuple[Factor, ...]
             for part in (*parts, norms.T):
                 part[:] = part[within]
     return Points(source, center, factors, order, rows, Norms.of(halves, TILE))
+
+
+def below(source: npt.NDArray[Any], pieces: Sequence[Points]) -> Points:
+    """Return rows that are ready one below the other; ``source`` is all of them as given."""
+    first = pieces[0]
+    if len(pieces) == 1:
+        return replace(first, source=source)
+    starts = np.cumsum([0, *map(len, pieces)])
+    order = np.concatenate([piece.order + start for piece, start in zip(pieces, starts, strict=False)])
+    rows = tuple(np.concatenate(parts) for parts in zip(*(piece.rows for piece in pieces), strict=True))
+    norms = np.concatenate([piece.norms.values for piece in pieces], axis=1)
+    return replace(first, source=source, order=order, rows=rows, norms=Norms.of(norms, TILE))
+
+
+def put(points: Points, positions: npt.NDArray[np.intp], other: Points) -> Points:
+    """Return rows with others in the place of some, all of them ready."""
+    where = np.empty(len(points), dtype=np.intp)
+    where[points.order] = np.arange(len(points))
+    at, norms = where[positions[other.order]], points.norms.values.copy()
+    rows = tuple(part.copy() for part in points.rows)
+    for part, new in zip((*rows, norms.T), (*other.rows, other.norms.values.T), strict=True):
+        part[at] = new
+    return replace(points, rows=rows, norms=Norms.of(norms, TILE))
 
 
 def all_light(norms: Array, factors: Sequence[Factor]) -> bool:

@@ -36,6 +36,17 @@ class RadialKernel(ABC):
     -----
     The argument of f is called the exponent: it is what one matrix product of augmented rows gives, and for the
     Gaussian kernel its power of two is the kernel itself.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalif.kernels import Gaussian
+    >>> kernel, e = Gaussian(1.0), np.array([0.0, -2.0])
+    >>> kernel.profile(np, e, [])
+    >>> e.tolist(), kernel.slope(np.array([0.0])).round(4).tolist()
+    ([1.0, 0.25], [0.6931])
+    >>> kernel.frequencies(np.random.default_rng(0), count=5, d=2).shape
+    (5, 2)
     """
 
     at_zero: ClassVar[float] = 1.0
@@ -51,11 +62,31 @@ class RadialKernel(ABC):
 
     @abstractmethod
     def profile(self, xp: Any, e: Tile, work: Sequence[Tile]) -> None:
-        """Turn exponents into kernel values in place; ``work`` holds `buffers` tiles of the same shape."""
+        """Turn exponents into kernel values in place.
+
+        Parameters
+        ----------
+        xp : module
+            numpy or torch.
+        e : array or tensor
+            Exponents, overwritten.
+        work : sequence of arrays or tensors
+            `buffers` tiles of the same shape, to compute in.
+        """
 
     @abstractmethod
     def slope(self, q: Array) -> Array:
-        """Largest derivative of f at exponents of -q and below, q >= 0; infinite for a kernel with a kink."""
+        """Largest derivative of f at exponents of -q and below; infinite for a kernel with a kink.
+
+        Parameters
+        ----------
+        q : array, at least 0
+            Minus the exponents.
+
+        Returns
+        -------
+        array of the same shape
+        """
 
     @property
     def steepest(self) -> float:
@@ -64,7 +95,21 @@ class RadialKernel(ABC):
 
     @abstractmethod
     def frequencies(self, rng: np.random.Generator, count: int, d: int) -> Array:
-        """Draw ``count`` frequencies of dimension ``d`` from the spectral law of the kernel."""
+        """Draw frequencies from the spectral law of the kernel.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            Source of randomness.
+        count : int
+            How many.
+        d : int
+            Their dimension.
+
+        Returns
+        -------
+        array of shape (count, d)
+        """
 
     def at(self, distance: npt.ArrayLike) -> Array:
         """Return the kernel at a distance, in float64.
@@ -433,7 +478,13 @@ class Energy(RadialKernel):
         return np.full_like(q, np.inf)
 
     def frequencies(self, rng: np.random.Generator, count: int, d: int) -> Array:
-        """Refuse: no probability law over frequencies stands behind it."""
+        """Refuse: no probability law over frequencies stands behind it.
+
+        Raises
+        ------
+        InputError
+            Always.
+        """
         raise InputError(
             "`kernel` must be positive definite to have random features. Got Energy(); use exact sums, or Laplace."
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -21,7 +21,8 @@ from causalif.kernels._inputs import (
     read_weights,
     thread_count,
 )
-from causalif.kernels._points import factors_of, is_rough, prepare
+from causalif.kernels._points import Points, below, factors_of, is_rough, prepare
+from causalif.kernels._ready import ReadyRows, on_cpu
 from causalif.kernels.base import Kernel, Product, SameLabel
 
 # Sums of fewer terms are taken in float64: rounding errors of single kernel values would not average out.
@@ -38,6 +39,13 @@ class RowSums:
         Σ_j w_j k(a_i, b_j); without j = i in a symmetric call. One column per column of weights.
     diagonal : ndarray of shape (n,) or (n, k)
         w_i k(a_i, a_i) in a symmetric call, zeros otherwise.
+
+    Examples
+    --------
+    >>> from causalif.kernels import Gaussian
+    >>> found = row_sums(np.array([[0.0], [1.0]]), None, Gaussian(1.0), symmetric=True)
+    >>> found.sums.round(4).tolist(), found.diagonal.tolist(), found.total.round(4).tolist()
+    ([0.6065, 0.6065], [1.0, 1.0], [1.6065, 1.6065])
     """
 
     sums: Array
@@ -58,6 +66,13 @@ class BothSums(NamedTuple):
         Σ_j w_j k(a_i, b_j).
     columns : ndarray of shape (m,) or (m, k)
         Σ_i v_i k(a_i, b_j).
+
+    Examples
+    --------
+    >>> from causalif.kernels import Gaussian
+    >>> both = row_sums_both(np.array([[0.0], [1.0]]), np.array([[0.0]]), Gaussian(1.0))
+    >>> both.rows.shape, both.columns.shape
+    ((2,), (1,))
     """
 
     rows: Array
@@ -88,6 +103,8 @@ class Request:
         Threads of the numpy backend.
     progress : bool
         Whether to show a bar.
+    ready : tuple of ReadyRows
+        Those of the rows that came with what a product needs.
     """
 
     A: Any
@@ -101,6 +118,7 @@ class Request:
     place: Place
     threads: int
     progress: bool
+    ready: tuple[ReadyRows, ...] = ()
 
     @property
     def symmetric(self) -> bool:
@@ -236,8 +254,18 @@ def row_sums_both(
         v, weights of the rows of A in the column sums.
     weights_b : array of shape (m,) or (m, k), optional
         w, weights of the rows of B in the row sums.
-    center, precision, device, backend, n_jobs, progress
-        See `row_sums`.
+    center : array of shape (d,), optional
+        Point near the data, taken off all rows before rounding; by default the median of each column of B.
+    precision : {"float32", "float64", "tf32", "bfloat16"}, default "float32"
+        Type of the tiles. Sums are float64 whatever it is. The last two need a GPU.
+    device : {"auto", "cpu", "cuda", "cuda:0", ...}, default "auto"
+        Where to compute; see `row_sums`.
+    backend : {"auto", "numpy", "torch", "triton"}, default "auto"
+        What computes; see `row_sums`.
+    n_jobs : int, optional
+        Threads of the numpy backend, -1 for all cores. No digit depends on it.
+    progress : bool, default False
+        Show a bar on work of more than two seconds, if stderr is a terminal and tqdm is installed.
 
     Returns
     -------
@@ -311,7 +339,7 @@ def block(A: Any, B: Any, kernel: Kernel, *, center: npt.ArrayLike | None = None
 
     same = B is A
     request = read_request(A, B, kernel, center, "float64", "cpu", "numpy", 1, False)
-    a, b = _on_cpu(request.A), _on_cpu(request.B)
+    a, b = on_cpu(request.A), on_cpu(request.B)
     if 0 in (len(a), len(b)):
         return np.zeros((len(a), len(b)))
     if isinstance(kernel, Product) and isinstance(kernel.labels, SameLabel):
@@ -341,15 +369,20 @@ def read_request(
     progress: bool,
 ) -> Request:
     """Check everything but the weights."""
-    a = read_rows("A", A)
-    b = None if B is None else a if B is A else read_rows("B", B)
+    a = _rows("A", A)
+    b = None if B is None else a if B is A else _rows("B", B)
     if b is not None and b.shape[1] != a.shape[1]:
         raise InputError(f"`A` and `B` must have the same columns. Got {a.shape[1]} and {b.shape[1]} of them.")
     check_kernel(kernel, a.shape[1])
     right = a if b is None else b
     place = find_place(device, backend, precision, [a, right], float(len(a)) * len(right) * a.shape[1])
     middle, threads = read_center(center, right), thread_count(n_jobs)
-    return Request(a, b, kernel, None, None, False, middle, precision, place, threads, progress)
+    ready = tuple(x for x in (A, B) if isinstance(x, ReadyRows))
+    return Request(a, b, kernel, None, None, False, middle, precision, place, threads, progress, ready)
+
+
+def _rows(name: str, x: Any) -> Any:
+    return x.source if isinstance(x, ReadyRows) else read_rows(name, x)
 
 
 def solve(request: Request) -> tuple[Array, Array]:
@@ -377,32 +410,41 @@ def _empty(request: Request) -> tuple[Array, Array]:
 def _solve_numpy(request: Request) -> tuple[Array, Array]:
     from causalif.kernels import _numpy
 
-    factors = factors_of(request.kernel, request.A.shape[1])
-    dtype = np.dtype(np.float64 if request.wide else np.float32)
-    a = prepare(_on_cpu(request.A), request.center, factors, dtype)
-    b = a if request.B is None else prepare(_on_cpu(request.B), request.center, factors, dtype)
-    left, right = _numpy.Side.of(a, request.weights_a), _numpy.Side.of(b, request.weights_b)
-    rows, columns = _numpy.sums(
-        left,
-        right,
-        symmetric=request.symmetric,
-        columns=request.columns,
-        threads=request.threads,
-        progress=request.progress,
-    )
+    pieces = _pieces(request, request.A)
+    if request.symmetric:
+        pieces = [below(on_cpu(request.A), pieces)]
+    others = pieces if request.symmetric else [below(on_cpu(request.B), _pieces(request, request.B))]
+    right, (rows, columns), end = _numpy.Side.of(others[0], request.weights_b), _empty(request), 0
+    for piece in pieces:
+        part, end = slice(end, end + len(piece)), end + len(piece)
+        left = _numpy.Side.of(piece, None if request.weights_a is None else request.weights_a[part])
+        rows[part], onto = _numpy.sums(
+            left,
+            right,
+            symmetric=request.symmetric,
+            columns=request.columns,
+            threads=request.threads,
+            progress=request.progress,
+        )
+        columns += onto
     return rows, columns
 
 
-def _on_cpu(x: Any) -> npt.NDArray[Any]:
-    """Return an array; the memory of a tensor on the processor is shared."""
-    return np.asarray(x.cpu().numpy() if is_tensor(x) else x)
+def _pieces(request: Request, x: Any) -> Sequence[Points]:
+    """Return one side made ready, anew unless it came so."""
+    kernel, center, wide = request.kernel, request.center, request.wide
+    for ready in request.ready:
+        if ready.fits(x, kernel, center, wide):
+            return ready.pieces
+    dtype = np.dtype(np.float64 if wide else np.float32)
+    return [prepare(on_cpu(x), center, factors_of(kernel, x.shape[1]), dtype)]
 
 
 def _by_class(request: Request, kernel: Product) -> tuple[Array, Array]:
     """Sum within classes: rows of different classes have kernel zero."""
     cut = -kernel.columns
     rows, columns = _empty(request)
-    for i, j in _classes(_on_cpu(request.A[:, cut:]), None if request.B is None else _on_cpu(request.B[:, cut:])):
+    for i, j in _classes(on_cpu(request.A[:, cut:]), None if request.B is None else on_cpu(request.B[:, cut:])):
         part = replace(
             request,
             A=_take(request.A, i)[:, :cut],

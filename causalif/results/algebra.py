@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Labels = npt.NDArray[np.generic]
 _SUM, _PRODUCT = re.compile(r" [+-] "), re.compile(r" [*/] ")
+_OVER, _NUMBER = re.compile(r" / "), re.compile(r"[-+.\deinf]+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -291,6 +292,21 @@ def _same(left: object, right: object) -> bool:
 def is_compound(label: str) -> bool:
     """Whether a label is a sum, so that it needs brackets inside a product."""
     return _SUM.search(label) is not None
+
+
+def is_ratio(label: str) -> bool:
+    """Whether a label is a ratio of terms or an exponential, for which 1 is more often the question than 0.
+
+    Examples
+    --------
+    >>> [is_ratio(label) for label in ("a / b", "a / 1000", "exp(log(a))", "log(a / b)", "(a / b) - c")]
+    [True, False, True, False, False]
+    """
+    if label.startswith("exp("):
+        return True
+    depth = np.cumsum([(c == "(") - (c == ")") for c in label])
+    over = [m for m in _OVER.finditer(label) if depth[m.start()] == 0]
+    return bool(over) and not is_compound(label) and _NUMBER.fullmatch(label[over[-1].end() :]) is None
 
 
 def _paired(left: Sequence[str], right: Sequence[str]) -> list[tuple[str, str]]:

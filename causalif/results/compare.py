@@ -32,6 +32,8 @@ class Comparison:
     >>> Comparison({"OLS": a}).to_frame()[["model", "term", "estimate", "n"]]
       model term  estimate  n
     0   OLS  ATE       2.0  2
+    >>> Comparison({"OLS": a}).summary(level=0.9).columns[-3:]
+    ('90% low', '90% high', 'rows')
     """
 
     estimates: Mapping[str, Estimate]
@@ -49,14 +51,35 @@ class Comparison:
         object.__setattr__(self, "estimates", MappingProxyType(state))
 
     def to_frame(self, level: float = 0.95) -> pd.DataFrame:
-        """One row per estimate: model, the columns of `Estimate.to_frame`, and n."""
+        """One row per estimate: model, the columns of `Estimate.to_frame`, and n.
+
+        Parameters
+        ----------
+        level : float, default 0.95
+            Confidence level, strictly between 0 and 1.
+
+        Returns
+        -------
+        DataFrame
+        """
         frames = [e.to_frame(level).assign(n=e.n) for e in self.estimates.values()]
         together = pd.concat(frames, ignore_index=True)
         together.insert(0, "model", list(self.estimates))
         return together
 
     def summary(self, level: float = 0.95) -> report.Table:
-        """Table whose ``str()`` is text and which notebooks show as HTML."""
+        """Table whose ``str()`` is text and which notebooks show as HTML.
+
+        Parameters
+        ----------
+        level : float, default 0.95
+            Confidence level, strictly between 0 and 1.
+
+        Returns
+        -------
+        Table
+            With ``to_latex`` and ``to_markdown``.
+        """
         tidy = self.to_frame(level)
         one_term = tidy["term"].nunique() == 1
         rows = [
@@ -69,19 +92,52 @@ class Comparison:
 
     def _notes(self) -> list[str]:
         clustered = [name for name, e in self.estimates.items() if e.moments.clusters is not None]
-        notes = ["P-values are two-sided: from Student's t where clustered, from the normal law elsewhere."]
+        law = "Student's t where clustered and the normal law elsewhere"
+        notes = [f"P-values test that each is 0, two-sided, by {law}."]
         return notes + [f"Clustered: {', '.join(clustered)}."] * bool(clustered)
 
     def to_latex(self, level: float = 0.95) -> str:
-        """LaTeX source; needs the booktabs package."""
+        """LaTeX source of the summary; needs the booktabs package.
+
+        Parameters
+        ----------
+        level : float, default 0.95
+            Confidence level, strictly between 0 and 1.
+
+        Returns
+        -------
+        str
+        """
         return self.summary(level).to_latex()
 
     def to_markdown(self, level: float = 0.95) -> str:
-        """Markdown source."""
+        """Markdown source of the summary.
+
+        Parameters
+        ----------
+        level : float, default 0.95
+            Confidence level, strictly between 0 and 1.
+
+        Returns
+        -------
+        str
+        """
         return self.summary(level).to_markdown()
 
     def plot(self, ax: Axes | None = None, level: float = 0.95) -> Axes:
-        """Forest plot, one line per estimate."""
+        """Forest plot, one line per estimate.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Drawn into; a new figure by default.
+        level : float, default 0.95
+            Confidence level, strictly between 0 and 1.
+
+        Returns
+        -------
+        Axes
+        """
         terms = {e.labels[0] for e in self.estimates.values()}
         shown = {name if len(terms) == 1 else f"{name}: {e.labels[0]}": e for name, e in self.estimates.items()}
         ax = plots.forest(shown, ax=ax, level=level)
@@ -138,8 +194,8 @@ def compare(estimates: Mapping[str, Estimate], term: str | None = None) -> Compa
     OLS    2.0000     0.7071      2.828   0.0047   0.6141    3.3859     2
     IV     0.5000     0.7071      0.707   0.4795  -0.8859    1.8859     2
     ==============================================================================
-    P-values are two-sided: from Student's t where clustered, from the normal law
-      elsewhere.
+    P-values test that each is 0, two-sided, by Student's t where clustered and
+      the normal law elsewhere.
     """
     if not isinstance(estimates, Mapping) or not estimates:
         raise InputError("`estimates` must be a mapping from names to Estimates, such as {'OLS': a, 'IV': b}.")

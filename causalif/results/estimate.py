@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +16,14 @@ from causalif._errors import InputError
 from causalif._validate import Array
 from causalif.results import algebra, checks, plots, report, simultaneous, wald
 from causalif.results.covariance import Moments, cluster_codes, critical_value, moments, two_sided_p, warn_few_clusters
+from causalif.storage import stored
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from causalif.storage.codec import Reader, Writer
+
+E = TypeVar("E", bound="Estimate")
 Bootstrap = Literal["gaussian", "rademacher", "wild_cluster"]
 Contrast = wald.Contrast
 
@@ -94,6 +98,18 @@ class Estimate:
     np.float64(0.3536)
     >>> effect["E[Y(1)]"] / effect["E[Y(0)]"]
     Estimate(E[Y(1)] / E[Y(0)] = 2, std_error = 1.458; n = 4)
+    >>> print(effect.test({"E[Y(1)]": 1, "E[Y(0)]": -1}))
+    H0: E[Y(1)] - E[Y(0)] = 0
+    chi2(1) = 1.6, p = 0.206
+    >>> effect.pvalues_adjusted("holm").round(4).tolist(), effect.to_frame(level=0.9)["conf_low"].round(4).tolist()
+    ([0.0, 0.1573], [1.4185, -0.1631])
+    >>> print(effect.summary().title)
+    Estimate
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     effect.save(f"{folder}/effect.causalif")
+    ...     Estimate.load(f"{folder}/effect.causalif")
+    Estimate(2 terms; n = 4)
     """
 
     values: Array
@@ -230,12 +246,39 @@ class Estimate:
         draws: int = 100_000,
         random_state: int | np.random.Generator = 0,
     ) -> pd.Series:
-        """Two-sided p-values that hold for all terms together; see `causalif.results.simultaneous.adjusted_p`."""
+        """Two-sided p-values that hold for all terms together; see `causalif.results.simultaneous.adjusted_p`.
+
+        Parameters
+        ----------
+        method : {"holm", "romano_wolf"}, default "romano_wolf"
+            "romano_wolf" uses the joint law of the statistics and is never larger, up to simulation error.
+        draws : int, default 100_000
+            Number of draws of the joint law.
+        random_state : int or Generator, default 0
+            Source of randomness of those draws.
+
+        Returns
+        -------
+        Series of length p
+        """
         adjusted = simultaneous.adjusted_p(self.statistics.to_numpy(), self.moments, method, draws, random_state)
         return self._series(adjusted, f"p_value_{method}")
 
     def test(self, contrast: Contrast, null: float | Sequence[float] = 0.0) -> wald.WaldTest:
-        """Wald test of linear statements about the terms; see `causalif.results.wald.wald_test`."""
+        """Wald test of linear statements about the terms; see `causalif.results.wald.wald_test`.
+
+        Parameters
+        ----------
+        contrast : str, sequence of str, mapping of str to float, or array of shape (q, p)
+            One term, several terms (each tested), one combination given by its coefficients, or a matrix of them.
+        null : float or sequence of q floats, default 0.0
+            What the combinations equal under the null hypothesis.
+
+        Returns
+        -------
+        WaldTest
+            Statistic, degrees of freedom, p-value, and the null hypothesis in words.
+        """
         return wald.wald_test(self, contrast, null)
 
     # --- algebra -------------------------------------------------------------------------------------------------
@@ -288,7 +331,34 @@ class Estimate:
         return self._with(-self.values, -self.influence_values, names)
 
     def log(self) -> Estimate:
-        """Natural logarithm of every term, by the delta method; every term must be positive."""
+        r"""Natural logarithm of every term, by the delta method.
+
+        .. math:: \log\hat\theta, \qquad \psi / \hat\theta
+
+        Returns
+        -------
+        Estimate
+            With p terms.
+
+        Raises
+        ------
+        InputError
+            If a term is not positive.
+
+        Notes
+        -----
+        The way to an interval and a p-value of a ratio: ``(a / b).log()`` is 0 where the ratio is 1, and the ends of
+        its interval, exponentiated, are those of the ratio. They are never negative, and those of b / a are their
+        reciprocals; the interval of ``a / b`` itself has neither property.
+
+        Examples
+        --------
+        >>> means = Estimate([4.0, 2.0], [[1.0, 0.0], [-1.0, 0.0]], ["a", "b"], pd.RangeIndex(2))
+        >>> logged = (means["a"] / means["b"]).log()
+        >>> np.exp(logged.conf_int()).round(3)
+                    lower  upper
+        log(a / b)  1.414  2.828
+        """
         if np.any(self.values <= 0):
             bad = self.labels[int(np.argmax(self.values <= 0))]
             raise InputError(f"Only positive estimates have a logarithm; {bad!r} is {self.params[bad]:g}.")
@@ -296,7 +366,12 @@ class Estimate:
         return self._with(np.log(self.values), self.influence_values / self.values, names)
 
     def exp(self) -> Estimate:
-        """Exponential of every term, by the delta method."""
+        """Exponential of every term, by the delta method.
+
+        Returns
+        -------
+        Estimate
+        """
         with np.errstate(over="ignore", invalid="ignore"):
             value = np.exp(self.values)
             return self._with(value, self.influence_values * value, [f"exp({x})" for x in self.labels])
@@ -364,37 +439,124 @@ class Estimate:
     # --- reports and files ---------------------------------------------------------------------------------------
 
     def to_frame(self, level: float = 0.95, joint: bool = False) -> pd.DataFrame:
-        """One row per term: term, estimate, std_error, statistic, p_value, conf_low, conf_high."""
+        """One row per term: term, estimate, std_error, statistic, p_value, conf_low, conf_high.
+
+        Parameters
+        ----------
+        level : float, default 0.95
+            Confidence level, strictly between 0 and 1.
+        joint : bool, default False
+            Whether the intervals hold for all terms together.
+
+        Returns
+        -------
+        DataFrame
+        """
         return report.frame(self, level, joint)
 
     def summary(self, level: float = 0.95, joint: bool = False) -> report.Table:
-        """Table whose ``str()`` is text and which notebooks show as HTML."""
+        """Table whose ``str()`` is text and which notebooks show as HTML.
+
+        Parameters
+        ----------
+        level : float, default 0.95
+            Confidence level, strictly between 0 and 1.
+        joint : bool, default False
+            Whether the intervals hold for all terms together.
+
+        Returns
+        -------
+        Table
+            With ``to_latex`` and ``to_markdown``.
+        """
         return report.summary(self, level, joint)
 
     def to_latex(self, level: float = 0.95, joint: bool = False) -> str:
-        """LaTeX source of the summary; needs the booktabs package."""
+        """LaTeX source of the summary; needs the booktabs package.
+
+        Parameters
+        ----------
+        level : float, default 0.95
+            Confidence level, strictly between 0 and 1.
+        joint : bool, default False
+            Whether the intervals hold for all terms together.
+
+        Returns
+        -------
+        str
+        """
         return self.summary(level, joint).to_latex()
 
     def to_markdown(self, level: float = 0.95, joint: bool = False) -> str:
-        """Markdown source of the summary."""
+        """Markdown source of the summary.
+
+        Parameters
+        ----------
+        level : float, default 0.95
+            Confidence level, strictly between 0 and 1.
+        joint : bool, default False
+            Whether the intervals hold for all terms together.
+
+        Returns
+        -------
+        str
+        """
         return self.summary(level, joint).to_markdown()
 
     def plot(self, ax: Axes | None = None, level: float = 0.95, joint: bool = False) -> Axes:
-        """Forest plot of the terms; see `causalif.results.plots.forest`."""
+        """Forest plot of the terms; see `causalif.results.plots.forest`.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Drawn into; a new figure by default.
+        level : float, default 0.95
+            Confidence level, strictly between 0 and 1.
+        joint : bool, default False
+            Whether the intervals hold for all terms together.
+
+        Returns
+        -------
+        Axes
+        """
         return plots.forest(self, ax=ax, level=level, joint=joint)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write everything but `origin` to one file; see `causalif.results.archive.save`."""
+        """Write everything but `origin` to one file; see `causalif.results.archive.save`.
+
+        Parameters
+        ----------
+        path : str or path
+            Replaced at once when it exists.
+        """
+        stored.write(self, path)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Read an estimate that `save` wrote, as the class that it was; see `causalif.results.archive.load`.
+
+        Parameters
+        ----------
+        path : str or path
+            The file.
+
+        Returns
+        -------
+        Estimate
+            Without `origin`.
+        """
+        return stored.read_as(path, cls)
+
+    def _pack(self, writer: Writer) -> dict[str, Any]:
         from causalif.results import archive  # archive builds Estimates
 
-        archive.save(self, path)
+        return archive.packed(self, writer)
 
-    @staticmethod
-    def load(path: str | PathLike[str]) -> Estimate:
-        """Read an estimate that `save` wrote; see `causalif.results.archive.load`."""
+    @classmethod
+    def _unpack(cls, fields: Mapping[str, Any], reader: Reader) -> Self:
         from causalif.results import archive  # archive builds Estimates
 
-        return archive.load(path)
+        return assembled(cls, archive.unpacked(fields, reader))
 
     def __getstate__(self) -> dict[str, Any]:
         """Fields without the origin, which may hold the whole data set."""
@@ -463,7 +625,12 @@ def _binary(sign: str, left: Estimate | float, right: Estimate | float) -> Estim
 
 def derive(**given: Any) -> Estimate:
     """Build an Estimate from parts that were checked before; a warning given once is not repeated."""
-    derived = object.__new__(Estimate)
+    return assembled(Estimate, given)
+
+
+def assembled(kind: type[E], given: Mapping[str, Any]) -> E:
+    """Build an Estimate, or a descendant with its own fields, as `derive` does."""
+    made = object.__new__(kind)
     empty: dict[str, Any] = {
         "settings": {},
         "diagnostics": {},
@@ -472,5 +639,5 @@ def derive(**given: Any) -> Estimate:
         "nuisances": None,
         "origin": None,
     }
-    derived.__dict__.update(empty | given)
-    return derived
+    made.__dict__.update(empty | dict(given))
+    return made

@@ -18,10 +18,16 @@ if TYPE_CHECKING:
 
 _COLOUR, _ACCENT, _GREY = "#1f4e79", "#c0392b", "#8a8a8a"
 _LABEL_WIDTH, _MANY, _BINS = 40, 12, 60
+_SHARE = "estimate with the row minus without it, about (influence / n)"
+_BELOW_ONE = 0.6  # where a logarithmic count starts, so that a bar of one row has a height
 
 
 def forest(
-    estimate: Estimate | Mapping[str, Estimate], ax: Axes | None = None, level: float = 0.95, joint: bool = False
+    estimate: Estimate | Mapping[str, Estimate],
+    ax: Axes | None = None,
+    level: float = 0.95,
+    joint: bool = False,
+    null: float | None = 0.0,
 ) -> Axes:
     """Draw each term as a point with its confidence interval.
 
@@ -36,6 +42,9 @@ def forest(
         Confidence level.
     joint : bool, default False
         Whether the intervals of one estimate hold for all its terms together.
+    null : float or None, default 0
+        Where to draw the dashed line, such as 1 for ratios; it is left out where it lies further from the intervals
+        than they reach. None draws no line.
 
     Returns
     -------
@@ -55,22 +64,33 @@ def forest(
     ['ATE']
     """
     labels, centre, ends = _forest_rows(estimate, level, joint)
-    return intervals(labels, centre, ends, f"estimate and {'joint ' if joint else ''}{100 * level:g}% interval", ax)
+    described = f"{_kind(estimate)} and {'joint ' if joint else ''}{100 * level:g}% interval"
+    return intervals(labels, centre, ends, described, ax, null)
 
 
-def intervals(labels: Sequence[str], centre: Array, ends: Array, described: str, ax: Axes | None = None) -> Axes:
-    """Draw points with intervals that were computed elsewhere, from top to bottom.
+def intervals(
+    labels: Sequence[str],
+    centre: Array,
+    ends: Array,
+    described: str,
+    ax: Axes | None = None,
+    null: float | None = 0.0,
+) -> Axes:
+    """Draw points with intervals that were computed elsewhere, from top to bottom; unbounded ones end in arrows.
 
     Parameters
     ----------
     labels : sequence of str, length J
         Names beside the points.
     centre, ends : ndarray of shape (J,), (J, 2)
-        Points and the ends of their intervals.
+        Points and the ends of their intervals, which may be infinite.
     described : str
         Label of the horizontal axis.
     ax : matplotlib Axes, optional
         Drawn into; a new figure by default.
+    null : float or None, default 0
+        Where to draw the dashed line; it is left out where it lies further from the intervals than they reach, in
+        all. None draws no line.
 
     Returns
     -------
@@ -84,8 +104,11 @@ def intervals(labels: Sequence[str], centre: Array, ends: Array, described: str,
     """
     ax = _axes(ax, height=1.1 + 0.38 * len(labels))
     y = np.arange(len(labels))
-    ax.axvline(0, color=_GREY, linewidth=0.8, linestyle="--", zorder=0)
-    ax.hlines(y, ends[:, 0], ends[:, 1], color=_COLOUR, linewidth=1.6)
+    drawn = null is not None and _near(null, ends)
+    if drawn:
+        ax.axvline(null, color=_GREY, linewidth=0.8, linestyle="--", zorder=0)
+    shown = ends if np.isfinite(ends).all() else _within(ax, np.append(centre, [null] if drawn else []), ends)
+    ax.hlines(y, shown[:, 0], shown[:, 1], color=_COLOUR, linewidth=1.6)
     ax.plot(centre, y, "o", color=_COLOUR, markersize=5.5)
     ax.set_yticks(y, [_short(label) for label in labels])
     ax.set_ylim(len(labels) - 0.4, -0.6)
@@ -127,7 +150,8 @@ def influence(
 
     Notes
     -----
-    The scale is influence over n: about what the estimate would lose without the row.
+    The scale is influence over n, about the estimate with the row minus the estimate without it: leaving a row out
+    moves the estimate the other way. A histogram counts on a logarithmic scale, on which single rows show.
 
     Examples
     --------
@@ -179,7 +203,7 @@ def splits(estimate: Estimate, term: str | None = None, ax: Axes | None = None, 
     >>> table = pd.DataFrame({"repeat": [0, 1], "term": "ATE", "estimate": [1.9, 2.1], "std_error": [0.7, 0.7]})
     >>> ax = splits(Estimate([2.0], [[1.0], [-1.0]], ["ATE"], pd.RangeIndex(2), splits=table))
     >>> ax.get_xlabel()
-    'repeat'
+    'repeat, sorted by estimate'
     """
     one = estimate[term or estimate.labels[0]]
     if one.splits is None or one.splits.empty:
@@ -193,7 +217,7 @@ def splits(estimate: Estimate, term: str | None = None, ax: Axes | None = None, 
     ax.errorbar(place, table["estimate"], half, fmt="o", color=_GREY, markersize=4, linewidth=1,
                 label="single split")  # fmt: skip
     ax.set_xticks(place, [str(repeat) for repeat in table["repeat"]], rotation=90 if len(place) > _MANY else 0)
-    ax.set_xlabel("repeat")
+    ax.set_xlabel("repeat, sorted by estimate")
     ax.set_ylabel(_short(one.labels[0]))
     ax.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(0, 1.16), ncols=3)
     _strip(ax)
@@ -248,38 +272,78 @@ def _row_label(name: str, label: str, alone: bool) -> str:
     return name if alone else f"{name}: {label}"
 
 
+def _kind(estimate: Estimate | Mapping[str, Estimate]) -> str:
+    """What the points are: projections on covariates mix an effect with changes per unit."""
+    if isinstance(estimate, Mapping) or estimate.settings.get("estimator") != "Effect modification":
+        return "estimate"
+    return "intercept, slopes per unit," if "intercept" in estimate.labels else "estimate"
+
+
+def _near(null: float, ends: Array) -> bool:
+    known = np.asarray(ends, dtype=float)[~np.isnan(ends)]
+    if not known.size:
+        return True
+    low, high = known.min(), known.max()
+    return bool(max(low - null, null - high) <= high - low)
+
+
+def _within(ax: Axes, marks: Array, ends: Array) -> Array:
+    """Cut infinite ends off at the edges of the axes, with an arrow, and set the limits around all that is finite."""
+    seen = np.append(marks, ends)
+    seen = seen[np.isfinite(seen)]
+    if not seen.size:
+        return ends
+    edge = seen.min(), seen.max()
+    margin = 0.15 * (edge[1] - edge[0]) or 1.0
+    edge = edge[0] - margin, edge[1] + margin
+    ax.set_xlim(*edge)
+    for far, place, marker in zip((-np.inf, np.inf), edge, "<>", strict=True):
+        for row in np.flatnonzero((ends == far).any(axis=1)):
+            ax.plot([place], [row], marker, color=_COLOUR, markersize=6, clip_on=False)
+    return np.clip(ends, *edge)
+
+
 def _draw_sorted(ax: Axes, share: Array) -> Array:
     rank = np.empty(len(share))
     rank[np.argsort(share, kind="stable")] = np.arange(len(share))
     ax.axvline(0, color=_GREY, linewidth=0.8)
     ax.plot(share, rank, ".", color=_COLOUR, markersize=4, rasterized=len(share) > 10 * _BINS)
-    ax.set_xlabel("influence / n")
+    ax.set_xlabel(_SHARE)
     ax.set_ylabel("rows, from lowest to highest")
     return rank
 
 
 def _draw_histogram(ax: Axes, share: Array) -> Array:
-    counts, edges, _ = ax.hist(share, bins=min(_BINS, max(5, int(np.sqrt(len(share))))), color=_COLOUR, alpha=0.75)
-    ax.set_xlabel("influence / n")
-    ax.set_ylabel("rows")
+    bins = min(_BINS, max(5, int(np.sqrt(len(share)))))
+    counts, edges, _ = ax.hist(share, bins=bins, color=_COLOUR, alpha=0.75, log=True)
+    ax.set_ylim(bottom=_BELOW_ONE)
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.set_xlabel(_SHARE)
+    ax.set_ylabel("rows, logarithmic")
     at = np.clip(np.searchsorted(edges, share, side="right") - 1, 0, len(edges) - 2)
     return np.asarray(counts)[at]
 
 
 def _name_rows(ax: Axes, points: list[tuple[float, float, str]], *, upwards: bool) -> None:
     """Write names inward of their points, one above the other where the curve leaves room."""
+    from matplotlib.transforms import offset_copy
+
     for side in (-1, 1):
         inner_first = sorted((point for point in points if (point[0] > 0) == (side > 0)), key=lambda p: side * p[0])
+        # Bars differ in height: names that start from the highest stay apart.
+        top = max((y for _, y, _ in inner_first), default=0.0)
         for step, (x, y, label) in enumerate(inner_first):
+            up = (12 * step + 8) * (1 if upwards or side < 0 else -1)
             ax.plot([x], [y], ".", color=_ACCENT, markersize=7)
             ax.annotate(
                 label,
                 (x, y),
-                xytext=(-8 * side, (12 * step + 8) * (1 if upwards or side < 0 else -1)),
-                textcoords="offset points",
+                xytext=(x, top if upwards else y),
+                textcoords=offset_copy(ax.transData, ax.figure, -8 * side, up, units="points"),
                 fontsize="small",
                 color=_ACCENT,
                 ha="right" if side > 0 else "left",
                 va="center",
+                bbox={"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8},
                 arrowprops={"arrowstyle": "-", "color": _ACCENT, "linewidth": 0.6, "shrinkB": 0},
             )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from causalif.results.algebra import is_ratio
 from causalif.results.covariance import FEW_CLUSTERS
 
 if TYPE_CHECKING:
@@ -71,11 +72,21 @@ class Table:
         return to_html(self)
 
     def to_latex(self) -> str:
-        """LaTeX source of a ``tabular``; needs the booktabs package."""
+        """LaTeX source of a ``tabular``; needs the booktabs package.
+
+        Returns
+        -------
+        str
+        """
         return to_latex(self)
 
     def to_markdown(self) -> str:
-        """Markdown source."""
+        """Markdown source.
+
+        Returns
+        -------
+        str
+        """
         return to_markdown(self)
 
 
@@ -197,7 +208,9 @@ def plain(value: object) -> str:
 
 def _notes(estimate: Estimate, level: float, joint: bool, noisy: bool) -> Iterable[str]:
     moments = estimate.moments
-    yield f"P-values are two-sided, from {_law(moments.df)}."
+    yield f"P-values test that each term is 0, two-sided, by {_law(moments.df)}."
+    if any(is_ratio(label) for label in estimate.labels):
+        yield "Where no difference means a ratio of 1, test that instead: `.log()`, or `.test(term, null=1)`."
     if joint:
         yield f"Intervals cover all terms together with probability {100 * level:g}% (sup-t)."
     if noisy:

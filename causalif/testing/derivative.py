@@ -44,6 +44,13 @@ class EstimandReport:
         Largest difference between φ on a subset of rows and the subset of φ.
     robustness : tuple of float
         For every declared set, the largest |E φ − θ| when all other nuisances are spoiled.
+
+    Examples
+    --------
+    >>> from causalif.estimands.counterfactual import CounterfactualMean
+    >>> report = check_estimand(CounterfactualMean("y", "a", ("x",), level=1.0))
+    >>> max(report.mean, report.locality, *report.robustness) < 1e-12
+    True
     """
 
     derivative: float
@@ -71,9 +78,9 @@ def check_estimand(
         The question, with ``nuisances``, ``eif`` and ``plug_in``.
     law : FiniteLaw, optional
         Where to check; by default a random law over the columns that the estimand names, see `random_law`.
-    atol : float
-        Tolerance, default 1e-5; the derivative is compared relative to 1 + |φ − θ|.
-    random_state : int
+    atol : float, default 1e-5
+        Tolerance; the derivative is compared relative to 1 + |φ − θ|.
+    random_state : int, default 0
         Seed of the default law and of the spoiled nuisances.
 
     Returns
@@ -122,7 +129,7 @@ def random_law(
     estimand : Estimand
         Its nuisances name the columns; those that appear in conditions or as levels get those levels, covariates get
         three values (one covariate) or two (several), anything else the values −1, 0.3 and 2.
-    random_state : int
+    random_state : int, default 0
         Seed.
     values : mapping of str to tuple of float, optional
         Support of some columns, instead of the defaults.
@@ -130,7 +137,14 @@ def random_law(
     Returns
     -------
     FiniteLaw
-        Probabilities are Dirichlet draws, bounded away from zero.
+        Probabilities are independent draws from a gamma law plus 0.2, over their sum: none is near zero.
+
+    Examples
+    --------
+    >>> from causalif.estimands.counterfactual import CounterfactualMean
+    >>> law = random_law(CounterfactualMean("y", "a", ("x",), level=1.0), values={"y": (0.0, 1.0)})
+    >>> law.points.nunique().to_dict()
+    {'x': 3, 'a': 2, 'y': 2}
     """
     support = {**_supports(estimand), **(values or {})}
     points = pd.DataFrame(list(itertools.product(*support.values())), columns=list(support))

@@ -48,10 +48,14 @@ def knn_shapley(
 
     Parameters
     ----------
-    train, reference : array of shape (N, d), (M, d)
-        Features, in comparable units.
-    labels, reference_labels : array of shape (N,), (M,)
-        Classes.
+    train : array of shape (N, d)
+        Features of the train rows, in comparable units.
+    labels : array of shape (N,)
+        Their classes.
+    reference : array of shape (M, d)
+        Features of the reference rows.
+    reference_labels : array of shape (M,)
+        Their classes.
     k : int, default 10, at least 1
         Neighbours.
 

@@ -33,6 +33,12 @@ class DetectionCurve:
         Probability that a bad row ranks below a sound one, ties counting half.
     precision : float
         Share of bad rows among as many lowest rows as there are bad ones.
+
+    Examples
+    --------
+    >>> found = detection([0.1, 0.5, 0.2, 0.9], [True, False, False, True])
+    >>> found.auroc, found.precision, found.frame["found"].tolist()
+    (0.5, 0.5, [0.0, 0.5, 0.5, 0.5, 1.0])
     """
 
     frame: pd.DataFrame
@@ -40,7 +46,19 @@ class DetectionCurve:
     precision: float
 
     def plot(self, ax: Axes | None = None, label: str | None = None) -> Axes:
-        """Draw the curve with the band of random orders."""
+        """Draw the curve with the band of random orders.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Drawn into; a new figure by default.
+        label : str, optional
+            Name of the curve in the legend.
+
+        Returns
+        -------
+        Axes
+        """
         from causalif.valuation import plots
 
         return plots.detection(self, ax, label)
@@ -54,12 +72,34 @@ class RemovalCurve:
     ----------
     frame : DataFrame
         removed (share), score, and random_mean, random_low, random_high over random removals.
+
+    Notes
+    -----
+    Made by `Valuation.removal_curve`.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> RemovalCurve(pd.DataFrame({"removed": [0.0, 0.2], "score": [0.9, 0.8]})).frame["score"].tolist()
+    [0.9, 0.8]
     """
 
     frame: pd.DataFrame
 
     def plot(self, ax: Axes | None = None, label: str | None = None) -> Axes:
-        """Draw the curve with the range of random removals."""
+        """Draw the curve with the range of random removals.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Drawn into; a new figure by default.
+        label : str, optional
+            Name of the curve in the legend.
+
+        Returns
+        -------
+        Axes
+        """
         from causalif.valuation import plots
 
         return plots.removal(self, ax, label)

@@ -134,6 +134,18 @@ def join(first: Any, second: Any) -> Any:
     return torch.cat([first, torch.as_tensor(second, device=first.device, dtype=first.dtype)])
 
 
+def put(rows: Any, positions: npt.NDArray[Any], new: Any) -> Any:
+    """Return rows with others in the place of some."""
+    if is_tensor(rows):
+        order = np.arange(len(rows))
+        order[positions] = len(rows) + np.arange(len(new))
+        return take(join(rows, new), order)
+    new = to_numpy(new)
+    out = rows.astype(np.result_type(rows, new))
+    out[positions] = new
+    return out
+
+
 def beside(rows: Any, column: Array) -> Any:
     """Put one more column to the right."""
     if not is_tensor(rows):

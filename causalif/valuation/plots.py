@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from causalif.valuation.valuation import Valuation
 
 _COLOUR, _ACCENT, _GREY = "#1f4e79", "#c0392b", "#8a8a8a"
+_BEST = "best possible"
+# Five colours and four styles: twenty curves before a pair comes back.
+_COLOURS = (_COLOUR, _ACCENT, "#666666", "#d98200", "#4aa3df")
+_STYLES = ("-", "--", "-.", (0, (4, 1, 1, 1, 1, 1)))
 
 
 def draw(value: Valuation, kind: str, ax: Axes | None, options: Mapping[str, Any]) -> Axes:
@@ -38,7 +42,7 @@ def histogram(value: Valuation, ax: Axes | None = None, is_bad: npt.ArrayLike | 
     ax : matplotlib Axes, optional
         Drawn into; a new figure by default.
     is_bad : array of bool, shape (N,), optional
-        Rows to set apart by colour.
+        Rows to set apart: hatched, in an outline of their own.
 
     Returns
     -------
@@ -49,7 +53,8 @@ def histogram(value: Valuation, ax: Axes | None = None, is_bad: npt.ArrayLike | 
     edges = np.histogram_bin_edges(values, bins=60)
     ax.hist(values[~bad], bins=list(edges), color=_COLOUR, alpha=0.8, label=None if not bad.any() else "other rows")
     if bad.any():
-        ax.hist(values[bad], bins=list(edges), color=_ACCENT, alpha=0.75, label="known to be bad")
+        counts = np.histogram(values[bad], bins=edges)[0]
+        ax.stairs(counts, edges, edgecolor=_ACCENT, hatch="////", linewidth=1.4, label="known to be bad")
         ax.legend(frameon=False)
     ax.axvline(0, color=_GREY, linewidth=1, linestyle="--")
     ax.set_xlabel(f"value ({value.kind.replace('_', '-')})")
@@ -67,7 +72,7 @@ def components(value: Valuation, ax: Axes | None = None, is_bad: npt.ArrayLike |
     ax : matplotlib Axes, optional
         Drawn into; a new figure by default.
     is_bad : array of bool, shape (N,), optional
-        Rows to set apart by colour.
+        Rows to set apart: drawn as crosses.
 
     Returns
     -------
@@ -78,10 +83,11 @@ def components(value: Valuation, ax: Axes | None = None, is_bad: npt.ArrayLike |
     ax, bad = _axes(ax), _mask(value, is_bad)
     across, up = value.components["feature"].to_numpy(), value.components["label"].to_numpy()
     many = len(value) > 2_000
-    ax.scatter(across[~bad], up[~bad], s=8, color=_COLOUR, alpha=0.5, linewidths=0, rasterized=many)
+    ax.scatter(across[~bad], up[~bad], s=8, color=_COLOUR, alpha=0.5, linewidths=0, rasterized=many, label="other rows")
     if bad.any():
-        ax.scatter(across[bad], up[bad], s=10, color=_ACCENT, alpha=0.7, linewidths=0, label="known to be bad")
-        ax.legend(frameon=False)
+        ax.scatter(across[bad], up[bad], s=14, color=_ACCENT, marker="x", alpha=0.8, linewidths=0.9, rasterized=many,
+                   label="known to be bad")  # fmt: skip
+        _legend_above(ax)
     ax.axhline(0, color=_GREY, linewidth=0.8)
     ax.axvline(0, color=_GREY, linewidth=0.8)
     ax.set_xlabel("feature component")
@@ -112,13 +118,13 @@ def witness(value: Valuation, ax: Axes | None = None, features: tuple[int, int] 
     spots, clean = (train - center) @ plane, (reference - center) @ plane
     level = value.witness.to_numpy()
     reach = float(np.quantile(np.abs(level), 0.98)) or 1.0
-    ax.scatter(clean[:, 0], clean[:, 1], s=9, facecolors="none", edgecolors=_GREY, linewidths=0.5, label="reference")
-    shown = ax.scatter(spots[:, 0], spots[:, 1], c=level, s=9, cmap="RdBu", vmin=-reach, vmax=reach, linewidths=0,
-                       rasterized=len(train) > 2_000)  # fmt: skip
-    ax.figure.colorbar(shown, ax=ax, label="witness: red is denser than the reference")
+    ax.scatter(clean[:, 0], clean[:, 1], s=18, color="#666666", marker="+", linewidths=0.6, label="reference")
+    shown = ax.scatter(spots[:, 0], spots[:, 1], c=level, s=12, cmap="RdBu", vmin=-reach, vmax=reach, linewidths=0.3,
+                       edgecolors=_GREY, rasterized=len(train) > 2_000, label="train rows")  # fmt: skip
+    ax.figure.colorbar(shown, ax=ax, extend="both", label="witness: train rows denser (red), thinner (blue)")
     ax.set_xlabel(names[0])
     ax.set_ylabel(names[1])
-    ax.legend(frameon=False)
+    _legend_above(ax)
     return _stripped(ax)
 
 
@@ -143,8 +149,8 @@ def detection(curve: DetectionCurve, ax: Axes | None = None, label: str | None =
     if fresh:
         ax.fill_between(frame["inspected"], frame["random_low"], frame["random_high"], color=_GREY, alpha=0.3,
                         linewidth=0, label="random order, 95%")  # fmt: skip
-        ax.plot(frame["inspected"], frame["best"], color=_GREY, linewidth=0.8, linestyle=":", label="best possible")
-    ax.plot(frame["inspected"], frame["found"], linewidth=1.6, label=f"{label or 'values'}, AUROC {curve.auroc:.3f}")
+        ax.plot(frame["inspected"], frame["best"], color=_GREY, linewidth=0.8, linestyle=":", label=_BEST)
+    ax.plot(frame["inspected"], frame["found"], **_style(ax), label=f"{label or 'values'}, AUROC {curve.auroc:.3f}")
     ax.set_xlabel("share of rows inspected, lowest value first")
     ax.set_ylabel("share of bad rows found")
     ax.legend(frameon=False, fontsize="small")
@@ -171,10 +177,11 @@ def removal(curve: RemovalCurve, ax: Axes | None = None, label: str | None = Non
     ax = _axes(ax)
     if fresh and frame["random_mean"].notna().any():
         ax.fill_between(frame["removed"], frame["random_low"], frame["random_high"], color=_GREY, alpha=0.3,
-                        linewidth=0, label="random rows removed")  # fmt: skip
-    ax.plot(frame["removed"], frame["score"], marker="o", markersize=3.5, linewidth=1.6, label=label or "by value")
+                        linewidth=0, label="random rows removed: mean and range of the draws")  # fmt: skip
+        ax.plot(frame["removed"], frame["random_mean"], color=_GREY, linewidth=0.8, label="_mean")
+    ax.plot(frame["removed"], frame["score"], marker="o", markersize=3.5, **_style(ax), label=label or "by value")
     ax.set_xlabel("share of rows removed")
-    ax.set_ylabel("score on test rows")
+    ax.set_ylabel("the model's score on test rows (accuracy or R²)")
     ax.legend(frameon=False, fontsize="small")
     return _stripped(ax)
 
@@ -189,7 +196,7 @@ def stream(values: Sequence[Valuation], ax: Axes | None = None, names: Sequence[
     ax : matplotlib Axes, optional
         Drawn into; a new figure by default.
     names : sequence, optional
-        What to write along the axis; numbers of rows by default.
+        What to write along the axis, at equal steps; by default the axis is the number of train rows.
 
     Returns
     -------
@@ -198,9 +205,13 @@ def stream(values: Sequence[Valuation], ax: Axes | None = None, names: Sequence[
     ax = _axes(ax)
     level = [one.mmd2_unbiased for one in values]
     ax.axhline(0, color=_GREY, linewidth=0.8)
-    ax.plot(range(len(level)), level, marker="o", markersize=4, color=_COLOUR)
-    ax.set_xticks(range(len(level)), [str(x) for x in (names if names is not None else [len(v) for v in values])])
-    ax.set_xlabel("train rows" if names is None else "")
+    place = [len(one) for one in values] if names is None else list(range(len(level)))
+    ax.plot(place, level, marker="o", markersize=4, color=_COLOUR)
+    if names is None:
+        ax.locator_params(axis="x", integer=True)
+        ax.set_xlabel("train rows")
+    else:
+        ax.set_xticks(place, [str(name) for name in names])
     ax.set_ylabel("squared discrepancy (unbiased)")
     return _stripped(ax)
 
@@ -214,7 +225,7 @@ def _plane(reference: npt.NDArray[Any], features: tuple[int, int] | None) -> tup
     axes = np.linalg.svd(reference - reference.mean(axis=0), full_matrices=False)[2]
     if len(axes) < 2:
         raise InputError("A map along principal components needs at least two reference rows; name two `features`.")
-    return axes[:2].T.astype(np.float64), ("first principal component of the reference", "second")
+    return axes[:2].T.astype(np.float64), ("first principal component of the reference", "second principal component")
 
 
 def _mask(value: Valuation, is_bad: npt.ArrayLike | None) -> npt.NDArray[np.bool_]:
@@ -224,6 +235,17 @@ def _mask(value: Valuation, is_bad: npt.ArrayLike | None) -> npt.NDArray[np.bool
     if mask.shape != (len(value),):
         raise InputError(f"`is_bad` must have one entry for each of the {len(value):,} rows. Got shape {mask.shape}.")
     return mask
+
+
+def _style(ax: Axes) -> dict[str, Any]:
+    """Return a colour and a line style that no earlier curve has; curves are told apart without colour."""
+    drawn = sum(str(line.get_label()) != _BEST and not str(line.get_label()).startswith("_") for line in ax.lines)
+    return {"color": _COLOURS[drawn % 5], "linestyle": _STYLES[drawn % 4], "linewidth": 1.6}
+
+
+def _legend_above(ax: Axes) -> None:
+    """A cloud of points leaves no room for a legend among them."""
+    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, ncols=2)
 
 
 def _axes(ax: Axes | None) -> Axes:

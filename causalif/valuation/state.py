@@ -6,6 +6,7 @@ Every change costs as many kernel values as there are pairs of changed rows with
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ import numpy.typing as npt
 
 from causalif._validate import Array
 from causalif.kernels import Kernel, RowSums, row_sums, row_sums_both
-from causalif.valuation.features import beside, join, take
+from causalif.kernels._ready import ReadyRows
+from causalif.valuation.features import beside, join, put, take
 from causalif.valuation.influence import Sums
 from causalif.valuation.label_models import LabelModel, fit_label_model
 from causalif.valuation.labels import LabelCoding
@@ -51,6 +53,10 @@ class Computing:
         """Keywords of every kernel sum."""
         return {"center": self.center, "precision": self.precision, "device": self.device, "n_jobs": self.n_jobs,
                 "progress": self.progress}  # fmt: skip
+
+    def ready(self, points: Any) -> ReadyRows:
+        """Rows for several sums, made ready for them once."""
+        return ReadyRows.of(points, self.kernel, self.center, self.precision)
 
     def apart(self, points: Any, weights: Array | None = None) -> Array:
         """Σ_{j≠i} w_j k(x_i, x_j)."""
@@ -122,6 +128,21 @@ class State:
         """Return N."""
         return len(self.sums.weights)
 
+    @cached_property
+    def rows(self) -> ReadyRows:
+        """The train rows as kernel sums take them."""
+        return self.computing.ready(self.points)
+
+    @cached_property
+    def reference_rows(self) -> ReadyRows:
+        """The reference rows likewise."""
+        return self.computing.ready(self.reference)
+
+    def carrying(self, **made: ReadyRows) -> State:
+        """Return this state, just made, with `rows` and `reference_rows` known from an earlier one."""
+        vars(self).update(made)
+        return self
+
     @property
     def features(self) -> Any:
         """Encoded features of the train rows."""
@@ -154,31 +175,35 @@ def start(
         model = fit_label_model(labelling.spec, computing.kernel, reference, reference_codes, labelling.coding,
                                 computing.center, ridge)  # fmt: skip
     labelling = replace(labelling, model=model)
-    points, others = _points(labelling, features, codes), _points(labelling, reference, reference_codes)
-    cross, reference_cross, residuals = _against(computing, labelling, points, codes, others, weights)
+    rows = computing.ready(_points(labelling, features, codes))
+    others = computing.ready(_points(labelling, reference, reference_codes))
+    cross, reference_cross, residuals = _against(computing, labelling, rows, codes, others, weights)
     sums = Sums(
-        within=computing.apart(points, None if (weights == 1).all() else weights),
+        within=computing.apart(rows, None if (weights == 1).all() else weights),
         cross=cross,
         weights=weights,
         reference_within=computing.apart(others),
         reference_cross=reference_cross,
         at_zero=float(computing.kernel.at_zero),
     )
-    return State(computing, labelling, points, others, codes, reference_codes, sums, residuals)
+    state = State(computing, labelling, rows.source, others.source, codes, reference_codes, sums, residuals)
+    return state.carrying(rows=rows, reference_rows=others)
 
 
 def add(state: State, features: Any, codes: Array | None, weights: Array, coding: LabelCoding | None) -> State:
     """Append rows: d (N m + m²/2 + m M) multiplications."""
     labelling = replace(state.labelling, coding=coding)
-    points, sums, computing = _points(labelling, features, codes), state.sums, state.computing
+    sums, computing = state.sums, state.computing
+    new = computing.ready(_points(labelling, features, codes))
     # Weighted by a vector of ones or by nothing, sums are the same; nothing is faster.
-    onto_old, onto_new = computing.both(state.points, points, _unless_ones(sums.weights), _unless_ones(weights))
-    cross, onto_reference, residuals = _against(computing, labelling, points, codes, state.reference, weights)
-    within = onto_new + computing.apart(points, weights)
-    return replace(
+    onto_old, onto_new = computing.both(state.rows, new, _unless_ones(sums.weights), _unless_ones(weights))
+    cross, onto_reference, residuals = _against(computing, labelling, new, codes, state.reference_rows, weights)
+    within = onto_new + computing.apart(new, weights)
+    rows = state.rows.with_below(join(state.points, new.source), new)
+    grown = replace(
         state,
         labelling=labelling,
-        points=join(state.points, points),
+        points=rows.source,
         codes=None if codes is None or state.codes is None else np.r_[state.codes, codes],
         residuals=None if residuals is None or state.residuals is None else np.r_[state.residuals, residuals],
         sums=replace(
@@ -189,21 +214,17 @@ def add(state: State, features: Any, codes: Array | None, weights: Array, coding
             reference_cross=sums.reference_cross + onto_reference,
         ),
     )
+    return grown.carrying(rows=rows, reference_rows=state.reference_rows)
 
 
 def remove(state: State, positions: Positions) -> State:
     """Drop rows: d m (N + M) multiplications."""
     gone, weights = take(state.points, positions), state.sums.weights[positions]
-    kept = select(state, np.delete(np.arange(len(state)), positions))
-    sums = kept.sums
-    return replace(
-        kept,
-        sums=replace(
-            sums,
-            within=sums.within - state.computing.one(kept.points, gone, weights),
-            reference_cross=sums.reference_cross - state.computing.one(state.reference, gone, weights),
-        ),
-    )
+    within = state.sums.within - state.computing.one(state.rows, gone, weights)
+    onto_reference = state.computing.one(state.reference_rows, gone, weights)
+    sums = replace(state.sums, within=within, reference_cross=state.sums.reference_cross - onto_reference)
+    kept = select(replace(state, sums=sums), np.delete(np.arange(len(state)), positions))
+    return kept.carrying(reference_rows=state.reference_rows)
 
 
 def exchange(
@@ -211,20 +232,19 @@ def exchange(
 ) -> State:
     """Put other rows in the place of some: d m (2 N + m + 2 M) multiplications."""
     labelling, computing, sums, m = replace(state.labelling, coding=coding), state.computing, state.sums, len(positions)
-    points, gone, w = _points(labelling, features, codes), take(state.points, positions), sums.weights
-    kept = np.delete(np.arange(len(state)), positions)
-    change = np.r_[weights, -w[positions]]
-    onto_kept, from_kept = computing.both(take(state.points, kept), join(points, gone), _unless_ones(w[kept]), change)
-    cross, onto_reference, residuals = _against(computing, labelling, points, codes, state.reference, weights)
-    within = sums.within.copy()
-    within[kept] += onto_kept
-    within[positions] = from_kept[:m] + computing.apart(points, weights)
-    order = np.arange(len(state))
-    order[positions] = len(state) + np.arange(m)
-    return replace(
+    new, gone, w = computing.ready(_points(labelling, features, codes)), take(state.points, positions), sums.weights
+    change, staying = np.r_[weights, -w[positions]], w.copy()
+    staying[positions] = 0.0
+    onto_kept, from_kept = computing.both(state.rows, join(new.source, gone), staying, change)
+    cross, onto_reference, residuals = _against(computing, labelling, new, codes, state.reference_rows, weights)
+    within = sums.within + onto_kept
+    within[positions] = from_kept[:m] + computing.apart(new, weights)
+    rows = state.rows.with_put(put(state.points, positions, new.source), positions, new)
+    onto_reference = onto_reference - computing.one(state.reference_rows, gone, w[positions])
+    changed = replace(
         state,
         labelling=labelling,
-        points=take(join(state.points, points), order),
+        points=rows.source,
         codes=_put(state.codes, positions, codes),
         residuals=_put(state.residuals, positions, residuals),
         sums=replace(
@@ -232,9 +252,10 @@ def exchange(
             within=within,
             cross=_put(sums.cross, positions, cross),
             weights=_put(w, positions, weights),
-            reference_cross=sums.reference_cross + onto_reference - computing.one(state.reference, gone, w[positions]),
+            reference_cross=sums.reference_cross + onto_reference,
         ),
     )
+    return changed.carrying(rows=rows, reference_rows=state.reference_rows)
 
 
 def select(state: State, positions: Positions) -> State:
@@ -255,38 +276,40 @@ def reweight(state: State, positions: Positions, weights: Array) -> State:
     """Give rows other weights: d m (N + M) multiplications."""
     change = weights - state.sums.weights[positions]
     moved, sums = take(state.points, positions), state.sums
-    within = sums.within + state.computing.one(state.points, moved, change)
+    within = sums.within + state.computing.one(state.rows, moved, change)
     within[positions] -= change * sums.at_zero
     after = sums.weights.copy()
     after[positions] = weights
-    onto_reference = state.computing.one(state.reference, moved, change)
+    onto_reference = state.computing.one(state.reference_rows, moved, change)
     sums = replace(sums, within=within, weights=after, reference_cross=sums.reference_cross + onto_reference)
-    return replace(state, sums=sums)
+    return replace(state, sums=sums).carrying(rows=state.rows, reference_rows=state.reference_rows)
 
 
 def add_reference(state: State, features: Any, codes: Array | None) -> State:
     """Append reference rows and fit the label model anew, its penalty kept: d m (N + M), and the rescoring."""
     old, labelling, computing, sums = state.sums, state.labelling, state.computing, state.sums
-    points = _points(labelling, features, codes)
-    onto_train, from_train = computing.both(state.points, points, _unless_ones(old.weights), None)
-    onto_old, onto_new = computing.both(state.reference, points, None, None)
+    new = computing.ready(_points(labelling, features, codes))
+    onto_train, from_train = computing.both(state.rows, new, _unless_ones(old.weights), None)
+    onto_old, onto_new = computing.both(state.reference_rows, new, None, None)
     sums = replace(
         old,
         cross=old.cross + onto_train,
         reference_cross=np.r_[old.reference_cross, from_train],
-        reference_within=np.r_[old.reference_within + onto_old, onto_new + computing.apart(points)],
+        reference_within=np.r_[old.reference_within + onto_old, onto_new + computing.apart(new)],
     )
-    both = join(state.reference, points)
+    both = join(state.reference, new.source)
+    others = state.reference_rows.with_below(both, new)
+    known = {"rows": state.rows, "reference_rows": others}
     all_codes = None if codes is None or state.reference_codes is None else np.r_[state.reference_codes, codes]
-    grown = replace(state, reference=both, reference_codes=all_codes, sums=sums)
+    grown = replace(state, reference=both, reference_codes=all_codes, sums=sums).carrying(**known)
     if labelling.model is None or labelling.coding is None or all_codes is None:
         return grown
     ridge = getattr(labelling.model, "ridge", None)
     kernel, center = computing.kernel, computing.center
     model = fit_label_model(labelling.spec, kernel, both, all_codes, labelling.coding, center, ridge)
     labelling = replace(labelling, model=model)
-    _, residuals = _scored(computing, labelling, state.points, state.codes, both)
-    return replace(grown, labelling=labelling, residuals=residuals)
+    _, residuals = _scored(computing, labelling, state.rows, state.codes, others)
+    return replace(grown, labelling=labelling, residuals=residuals).carrying(**known)
 
 
 def recoded(state: State, coding: LabelCoding, moved: npt.NDArray[np.intp]) -> State:
@@ -309,9 +332,9 @@ def recoded(state: State, coding: LabelCoding, moved: npt.NDArray[np.intp]) -> S
 
 def query(state: State, features: Any, codes: Array | None) -> tuple[Array, Array, Array | None]:
     """Return, at new rows, the mean embedding of the train rows, the gap g, and residuals; nothing is stored."""
-    points, sums = _points(state.labelling, features, codes), state.sums
-    own = state.computing.one(points, state.points, _unless_ones(sums.weights)) / sums.mass
-    cross, residuals = _scored(state.computing, state.labelling, points, codes, state.reference)
+    rows, sums = state.computing.ready(_points(state.labelling, features, codes)), state.sums
+    own = state.computing.one(rows, state.rows, _unless_ones(sums.weights)) / sums.mass
+    cross, residuals = _scored(state.computing, state.labelling, rows, codes, state.reference_rows)
     return own, own - cross / sums.m, residuals
 
 
@@ -334,21 +357,26 @@ def _unless_ones(weights: Array) -> Array | None:
 
 
 def _against(
-    computing: Computing, labelling: Labelling, points: Any, codes: Array | None, reference: Any, weights: Array
+    computing: Computing,
+    labelling: Labelling,
+    points: ReadyRows,
+    codes: Array | None,
+    reference: ReadyRows,
+    weights: Array,
 ) -> tuple[Array, Array, Array | None]:
     """Sums over the reference, sums of the reference over these rows, and residuals, in one pass over the pairs."""
     mixed = _mixed(labelling, len(reference))
     rows, columns = computing.both(points, reference, _unless_ones(weights), mixed)
-    cross, residuals = _taken_apart(labelling, rows, points, codes)
+    cross, residuals = _taken_apart(labelling, rows, points.source, codes)
     return cross, columns, residuals
 
 
 def _scored(
-    computing: Computing, labelling: Labelling, points: Any, codes: Array | None, reference: Any
+    computing: Computing, labelling: Labelling, points: ReadyRows, codes: Array | None, reference: ReadyRows
 ) -> tuple[Array, Array | None]:
     """Sums over the reference, and residuals."""
     rows = computing.one(points, reference, _mixed(labelling, len(reference)))
-    return _taken_apart(labelling, rows, points, codes)
+    return _taken_apart(labelling, rows, points.source, codes)
 
 
 def _mixed(labelling: Labelling, m: int) -> Array | None:

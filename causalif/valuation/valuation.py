@@ -60,13 +60,13 @@ class Valuation:
         The frozen coding of columns.
     index : pandas.Index of length N
         Row labels.
-    weighting : str, tuple or mapping
+    weighting : str, tuple or mapping, default "reference"
         How a and b are chosen.
-    kind : {"influence", "leave_one_out"}
+    kind : {"influence", "leave_one_out"}, default "influence"
         Which value.
-    roles : Roles
-        Column names.
-    sources : tuple of DataFrame
+    roles : Roles, optional
+        Column names; by default none plays a role.
+    sources : tuple of DataFrame, default ()
         The rows as they came, in memory only, for tables.
 
     Examples
@@ -78,6 +78,26 @@ class Valuation:
     >>> train[:10] += 3
     >>> value = KAIROS(progress=False).fit(train, reference=clean)
     >>> int((value.suggest_removal(rate=0.1) < 10).sum()) >= 8
+    True
+    >>> without = value.remove(range(10))
+    >>> len(without), len(without.add(train[:10])), len(value.replace([0], [[0.0, 0.0]]))
+    (90, 100, 100)
+    >>> without.mmd2 < value.mmd2, value.group_removal(range(10)) < 0
+    (True, True)
+    >>> light, wider = value.reweight(range(10), 0.1), value.add_reference(clean[:10])
+    >>> light.mmd2 < value.mmd2, wider.state.sums.m
+    (True, 60)
+    >>> near, far = value.score([[0.0, 0.0], [5.0, 5.0]])
+    >>> near > far
+    True
+    >>> value.table(n=3).shape[0], value.group_summary(np.arange(100) % 2)["rows"].tolist()
+    (3, [50, 50])
+    >>> list(value.companions()), value.detection_curve(np.arange(100) < 10).auroc > 0.9
+    (['knn_closeness'], True)
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     value.save(f"{folder}/value")
+    ...     bool((Valuation.load(f"{folder}/value").values == value.values).all())
     True
     """
 
@@ -107,7 +127,13 @@ class Valuation:
 
     @cached_property
     def components(self) -> pd.DataFrame:
-        """Parts that add up to the values: "feature", and "label" where there is a label component."""
+        """Parts that add up to the values: "feature", and "label" where there is a label component.
+
+        Raises
+        ------
+        InputError
+            If ``kind`` is "leave_one_out" and there is one row.
+        """
         sums, residuals, (a, b) = self.state.sums, self.state.residuals, self.scales
         once = self.kind == "leave_one_out"
         if once and len(self) < 2:
@@ -253,6 +279,11 @@ class Valuation:
         -------
         Valuation
             Equal to a fit on the changed rows.
+
+        Raises
+        ------
+        InputError
+            If a label is not there, or ``batch`` has another number of rows.
         """
         at = reading.positions(self, index)
         rows = reading.read(self, "batch", batch, label, weights)
@@ -281,6 +312,11 @@ class Valuation:
         -------
         Valuation
             Equal to a fit with these weights.
+
+        Raises
+        ------
+        InputError
+            If a label is not there, or a weight is not above zero.
         """
         at = reading.positions(self, index)
         numbers = np.broadcast_to(np.asarray(weights, dtype=np.float64), at.shape).copy()
@@ -363,6 +399,11 @@ class Valuation:
         float
             Positive if the train rows come closer to the reference with the group than without it.
 
+        Raises
+        ------
+        InputError
+            If a label is not there, or the group is all rows.
+
         Notes
         -----
         Costs d m² multiplications.
@@ -380,7 +421,12 @@ class Valuation:
     # --- reports ---------------------------------------------------------------------------------------------------
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row per train row: value, components, witness and, where they exist, p-values."""
+        """Return one row per train row: value, components, witness and, where they exist, p-values.
+
+        Returns
+        -------
+        DataFrame
+        """
         frame = pd.concat([self.values, self.components, self.witness], axis=1)
         return frame.assign(p_value=self.pvalues) if len(self) > 1 and self.state.sums.m > 1 else frame
 
@@ -402,6 +448,11 @@ class Valuation:
         -------
         DataFrame
             Values first.
+
+        Raises
+        ------
+        InputError
+            If ``data`` has another number of rows.
         """
         shown = self.to_frame()
         original = reading.original(self) if data is None else data
@@ -415,7 +466,7 @@ class Valuation:
     def suggest_removal(
         self, *, rate: float | None = None, threshold: float | None = None, fdr: float | None = None
     ) -> pd.Index:
-        """Return labels of rows to look at first, lowest value first. Exactly one rule is given.
+        """Return labels of rows to look at first, lowest value first, by exactly one rule.
 
         Parameters
         ----------
@@ -463,8 +514,10 @@ class Valuation:
 
         Parameters
         ----------
-        k_shapley, k_distance : int, default 10 and 5
-            Neighbours of KNN-Shapley, and of the distance.
+        k_shapley : int, default 10
+            Neighbours of KNN-Shapley.
+        k_distance : int, default 5
+            Neighbours of the distance.
 
         Returns
         -------
@@ -517,7 +570,7 @@ class Valuation:
             Rows to score on.
         test_label : str or array of shape (t,), optional
             Their labels, where they came as arrays at the fit.
-        rates : sequence of float in [0, 1)
+        rates : sequence of float in [0, 1), default (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
             Shares of the rows to remove.
         order : {"lowest", "highest"}, default "lowest"
             Which end is removed.
@@ -532,9 +585,26 @@ class Valuation:
         -------
         RemovalCurve
 
+        Raises
+        ------
+        InputError
+            If there are no labels, at the fit or of the test rows.
+
         Notes
         -----
         (1 + draws) fits per share.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> from causalif.estimators.kairos import KAIROS
+        >>> frame = load_iris(as_frame=True).frame
+        >>> clean, test, train = frame.iloc[::3], frame.iloc[1::3], frame.iloc[2::3]
+        >>> value = KAIROS(progress=False).fit(train, reference=clean, label="target")
+        >>> curve = value.removal_curve(LogisticRegression(), test, rates=(0.0, 0.2), draws=2)
+        >>> curve.frame["removed"].tolist()
+        [0.0, 0.2]
         """
         held = read_rows("test", test, label=self.roles.label if test_label is None else test_label,
                          features=self.roles.features)  # fmt: skip
@@ -556,8 +626,8 @@ class Valuation:
             What to draw.
         ax : matplotlib Axes, optional
             Drawn into; a new figure by default.
-        **options
-            See `causalif.valuation.plots`.
+        **options : object
+            Of that plot; see `causalif.valuation.plots`.
 
         Returns
         -------
@@ -566,10 +636,26 @@ class Valuation:
         return plots.draw(self, kind, ax, options)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write everything but the original columns to one file of arrays and JSON; see `Valuation.load`."""
+        """Write everything but the original columns to one file of arrays and JSON; see `Valuation.load`.
+
+        Parameters
+        ----------
+        path : str or path
+            The file.
+        """
         store.save(self, path)
 
     @staticmethod
     def load(path: str | PathLike[str]) -> Valuation:
-        """Read what `save` wrote; nothing in the file is executed."""
+        """Read what `save` wrote; nothing in the file is executed.
+
+        Parameters
+        ----------
+        path : str or path
+            The file.
+
+        Returns
+        -------
+        Valuation
+        """
         return store.load(path)

@@ -14,12 +14,12 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("pyro")
 
 # ruff: noqa: E402
-from causalif._errors import CausalifError, CausalifWarning, InputError
+from causalif._errors import CausalifError, CausalifWarning, ConvergenceError, InputError
 from causalif.discovery import flow_score as module
 from causalif.discovery.background import Background
 from causalif.discovery.columns import read_columns
 from causalif.discovery.families import parent_sets
-from causalif.discovery.flow_network import SPLINE, Shape, log_density, need, spline_log_density, start
+from causalif.discovery.flow_network import SPLINE, Shape, bounded, log_density, need, spline_log_density, start
 from causalif.discovery.flow_score import FlowScorer, Training, _Group, flow_score, random_masks
 
 QUICK = Training(steps=150, hidden=16, batch=128, networks=1, folds=3)
@@ -50,10 +50,10 @@ def scored(frame, training=QUICK, seed=0, **knowledge):
 
 
 def test_spline_density_integrates_to_one():
-    generator = torch.Generator().manual_seed(0)
-    out = torch.randn(20, 1, 2 + SPLINE, generator=generator)
+    out = torch.randn(20, 1, 2 + SPLINE, generator=torch.Generator().manual_seed(0))
     grid = torch.linspace(-60, 60, 24_001, dtype=torch.float32)
-    density = spline_log_density(out.expand(-1, len(grid), -1), grid.expand(20, -1)).exp()
+    density = spline_log_density(grid - out[..., 0], bounded(out[..., 1]), out[..., 2:]).exp()
+    assert density.shape == (20, len(grid))
     assert torch.trapezoid(density.double(), grid.double()).numpy() == pytest.approx(np.ones(20), abs=2e-3)
 
 
@@ -61,9 +61,9 @@ def test_spline_density_integrates_to_one():
 def test_training_starts_at_the_standard_normal_law(mechanism):
     shape = Shape(2, 3, 3, 8, mechanism)
     weights = start(shape, torch.Generator().manual_seed(0))
-    x = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(1))
-    target = torch.linspace(-2, 2, 5).expand(2, -1)
-    found = log_density(shape, weights, x, torch.ones(2, 5, 3), torch.arange(3), target, None)
+    x = torch.randn(2, 1, 5, 3, generator=torch.Generator().manual_seed(1))
+    target = torch.linspace(-2, 2, 5).expand(2, 1, -1)
+    found = log_density(shape, weights, x, torch.ones(2, 1, 3), torch.arange(3), target, None)
     expected = -0.5 * target**2 - 0.5 * math.log(2 * math.pi)
     assert found.detach().numpy() == pytest.approx(expected.numpy(), abs=0.01)
 
@@ -75,12 +75,26 @@ def _moved(weights):
     }
 
 
+@pytest.mark.parametrize("mechanism", ["anm", "affine", "spline"])
+def test_groups_of_rows_are_scored_as_rows_alone(mechanism):
+    shape, generator = Shape(2, 4, 3, 8, mechanism), torch.Generator().manual_seed(3)
+    weights, columns = _moved(start(shape, generator)), torch.tensor([0, 1, 1, 2])
+    x, target = torch.randn(2, 5, 6, 4, generator=generator), torch.randn(2, 5, 6, generator=generator)
+    masks = (torch.rand(2, 5, 3, generator=generator) < 0.5).float()
+    together = log_density(shape, weights, x, masks, columns, target, None)
+    for group in range(5):
+        for row in range(6):
+            one = (slice(None), slice(group, group + 1), slice(row, row + 1))
+            alone = log_density(shape, weights, x[one], masks[:, group : group + 1], columns, target[one], None)
+            assert alone.flatten().numpy() == pytest.approx(together[:, group, row].numpy(), abs=1e-5)
+
+
 def test_absent_parents_do_not_matter():
     shape = Shape(1, 3, 3, 8, "anm")
     weights = _moved(start(shape, torch.Generator().manual_seed(0)))
-    masks, target = torch.tensor([[[1.0, 0.0, 0.0]]]), torch.zeros(1, 1)
+    masks, target = torch.tensor([[[1.0, 0.0, 0.0]]]), torch.zeros(1, 1, 1)
     one, other, third = (
-        log_density(shape, weights, torch.tensor([[row]]), masks, torch.arange(3), target, None).item()
+        log_density(shape, weights, torch.tensor([[[row]]]), masks, torch.arange(3), target, None).item()
         for row in ([1.0, 2.0, 3.0], [1.0, -5.0, 9.0], [2.0, 2.0, 3.0])
     )
     assert one == other
@@ -92,11 +106,10 @@ def test_only_anm_keeps_the_shape_of_the_noise(mechanism, same):
     """Under additive noise a change of the parents shifts the density of the node and does nothing else."""
     shape = Shape(1, 2, 2, 8, mechanism)
     weights = _moved(start(shape, torch.Generator().manual_seed(0)))
-    grid, peaks = torch.linspace(-15, 15, 6001), []
+    grid, masks, peaks = torch.linspace(-15, 15, 6001), torch.tensor([[[1.0, 0.0]]]), []
     for value in (-1.0, 1.0):
-        x = torch.tensor([[[value, 0.0]]]).expand(1, len(grid), -1)
-        masks = torch.tensor([[[1.0, 0.0]]]).expand(1, len(grid), -1)
-        peaks.append(log_density(shape, weights, x, masks, torch.arange(2), grid[None], None).max().item())
+        x = torch.tensor([[[[value, 0.0]]]]).expand(1, 1, len(grid), -1)
+        peaks.append(log_density(shape, weights, x, masks, torch.arange(2), grid[None, None], None).max().item())
     assert (abs(peaks[0] - peaks[1]) < 5e-3) == same
 
 
@@ -104,7 +117,7 @@ def test_levels_that_a_node_lacks_have_no_mass():
     shape = Shape(1, 2, 2, 8, "anm", 4)
     weights = _moved(start(shape, torch.Generator().manual_seed(0)))
     absent = torch.tensor([[[0.0, 0.0, 0.0, module.LACKING]]])
-    x, masks, target = torch.ones(1, 4, 2), torch.ones(1, 4, 2), torch.arange(4.0)[None]
+    x, masks, target = torch.ones(1, 1, 4, 2), torch.ones(1, 1, 2), torch.arange(4.0)[None, None]
     mass = log_density(shape, weights, x, masks, torch.arange(2), target, absent).exp().flatten().numpy()
     assert mass[:3].sum() == pytest.approx(1.0, abs=1e-5)
     assert mass[3] == 0
@@ -147,7 +160,7 @@ def test_scores_are_weighted_sums_with_a_price_per_parent():
     density = np.random.default_rng(0).standard_normal((3, 50)).astype(np.float32)
     scorer = FlowScorer((np.array([0, 1, 3]),), (density,))
     counts = np.random.default_rng(1).integers(0, 3, 50).astype(float)
-    expected = density.astype(float) @ counts - 0.5 * math.log(counts.sum()) * np.array([0, 1, 2])
+    expected = density.astype(float) @ counts - (1.75 * math.log(counts.sum()) - 3.5) * np.array([0, 1, 2])
     assert scorer.log_scores(counts, np.random.default_rng(0))[0] == pytest.approx(expected)
 
 
@@ -212,6 +225,27 @@ def test_time_limit_shortens_training():
     with pytest.warns(CausalifWarning, match="leaves time for"):
         flow_score(columns, sets, training, np.random.SeedSequence(0), deadline=begun + 2)
     assert time.monotonic() - begun < 60
+
+
+def test_time_for_scoring_is_kept(monkeypatch):
+    """Where scoring takes all the time there is, training makes its fewest steps."""
+    columns, sets = problem(data(200)[["x", "y"]])
+    monkeypatch.setattr(module, "_scoring_seconds", lambda *_: 1e6)
+    with pytest.warns(CausalifWarning, match="leaves time for 100 of 150"):
+        flow_score(columns, sets, QUICK, np.random.SeedSequence(0), deadline=time.monotonic() + 60)
+
+
+def test_divergence_is_an_error(monkeypatch):
+    columns, sets = problem(data(200)[["x", "y"]])
+    train = module._train
+
+    def spoiled(*arguments):
+        weights, steps = train(*arguments)
+        return {name: weight.detach() / 0 for name, weight in weights.items()}, steps
+
+    monkeypatch.setattr(module, "_train", spoiled)
+    with pytest.raises(ConvergenceError, match="learning_rate"):
+        flow_score(columns, sets, SHORT, np.random.SeedSequence(0))
 
 
 def test_too_many_families(monkeypatch):

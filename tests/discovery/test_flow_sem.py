@@ -13,7 +13,7 @@ pytest.importorskip("pyro")
 
 # ruff: noqa: E402
 from causalif._errors import IdentificationWarning, InputError
-from causalif.datasets import simulate_sem1
+from causalif.datasets import simulate_null_sem, simulate_sem1
 from causalif.discovery.flow_sem import FlowSEM
 
 QUICK = {"steps": 200, "hidden": 16, "networks": 1, "folds": 2, "progress": False, "draws": 200}
@@ -41,6 +41,12 @@ def test_same_seed_same_posterior_and_order_of_columns_does_not_matter():
     )
     assert one.edge_probabilities.equals(two.edge_probabilities)
     assert permuted.edge_probabilities.loc["A", "Y"] == one.edge_probabilities.loc["A", "Y"]
+
+
+def test_units_do_not_matter():
+    data = chain(200)
+    one, other = (FlowSEM(bag=0, **{**QUICK, "steps": 100}).fit(frame) for frame in (data, 1000 * data - 7))
+    assert one.edge_probabilities.to_numpy() == pytest.approx(other.edge_probabilities.to_numpy(), abs=0.01)
 
 
 def test_discrete_columns():
@@ -74,28 +80,36 @@ def test_too_few_rows():
         FlowSEM(bag=0).fit(chain(40))
 
 
-def sem1_stability(seed, bag):
-    """Smallest stability of the true paths, largest of all others; no tiers."""
-    data, truth = simulate_sem1(1500, seed)
+PATHS = [("A", *nodes, "Y") for k in range(4) for nodes in itertools.permutations(["C", "M1", "M2"], k)]
+
+
+def stabilities(simulate, seed, bag):
+    """Stability of the true paths from A to Y and of all others, by the defaults and without tiers."""
+    data, truth = simulate(1500, seed)
     posterior = FlowSEM(bag=bag, progress=False, random_state=seed).fit(data)
-    paths = [("A", *nodes, "Y") for k in range(4) for nodes in itertools.permutations(["C", "M1", "M2"], k)]
-    stability = {path: posterior.stability(path).pss for path in paths}
-    false = [value for path, value in stability.items() if path not in truth["paths"]]
-    return min(stability[path] for path in truth["paths"]), max(false)
+    stability = {path: posterior.stability(path).pss for path in PATHS}
+    return [stability.pop(path) for path in truth["paths"]], list(stability.values())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", range(3))
 def test_sem1_paths(seed):
-    true, false = sem1_stability(seed, 0)
-    assert true >= 0.85
-    assert false <= 0.10
+    true, false = stabilities(simulate_sem1, seed, 0)
+    assert min(true) >= 0.85
+    assert max(false) <= 0.10
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", range(10))
 def test_sem1_paths_with_bags(seed):
-    """Reweighted bags are noisier than one fit: false paths stay below the threshold of SIGMA, not below .10."""
-    true, false = sem1_stability(seed, 20)
-    assert true >= 0.85
-    assert false < 0.15
+    true, false = stabilities(simulate_sem1, seed, FlowSEM().bag)
+    assert min(true) >= 0.85
+    assert max(false) <= 0.10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_no_path_where_nothing_depends_on_the_treatment(seed):
+    true, false = stabilities(simulate_null_sem, seed, FlowSEM().bag)
+    assert not true
+    assert max(false) <= 0.10

@@ -78,3 +78,11 @@ def test_bad_input():
         MMD(features=["x"], group="g", draws=5).fit(data)
     with pytest.raises(InputError, match="does not have"):
         MMD(features=["q"], group="g").fit(data)
+
+
+def test_neither_threads_nor_a_bar_change_a_digit():
+    one = MMD(features=["x", "z"], group="g", n_jobs=1, progress=False).fit(frame(150, 2.0))
+    two = MMD(features=["x", "z"], group="g", n_jobs=2).fit(frame(150, 2.0))
+    assert one.values[0] == two.values[0]
+    with pytest.raises(InputError, match="n_jobs"):
+        MMD(features=["x"], group="g", n_jobs=0).fit(frame(150, 2.0))

@@ -48,6 +48,28 @@ def test_the_answer_draws_itself_into_given_axes():
     figure.canvas.draw()
 
 
+def test_treatment_and_outcome_differ_without_colour_and_a_legend_says_so():
+    ax = adjustment_sets(parse_dag(DAG), "A", "Y").plot()
+    thick = {t.get_text() for t in ax.texts if t.get_bbox_patch().get_linewidth() > 2}
+    assert thick == {"A", "Y"}
+    legend = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert legend == ["treatment, outcome", "optimal set", "not observed"]
+    alone = adjustment_sets(parse_dag("A -> Y"), "A", "Y").plot()
+    assert [text.get_text() for text in alone.get_legend().get_texts()] == ["treatment, outcome"]
+    assert draw(parse_dag(DAG), highlight={"C"}).get_legend() is None
+    ax.figure.canvas.draw()
+
+
+def test_a_wide_graph_fits_a_page_unless_its_names_need_more():
+    chain = [f"v{i}" for i in range(9)]
+    assert draw(parse_dag(" -> ".join(chain))).figure.get_figwidth() == pytest.approx(7.0)
+    assert draw(parse_dag(" -> ".join(chain[:3]))).figure.get_figwidth() == pytest.approx(4.8)
+    ax = draw(parse_dag(" -> ".join(f"a_long_name_{name}" for name in chain)))
+    ax.figure.canvas.draw()
+    boxes = sorted((t.get_bbox_patch().get_window_extent() for t in ax.texts), key=lambda box: box.x0)
+    assert all(left.x1 < right.x0 for left, right in zip(boxes, boxes[1:], strict=False))
+
+
 def test_undirected_edges_have_no_head():
     ax = draw(parse_dag("A -- B; B -> C; A -> C"))
     styles = sorted(type(patch.get_arrowstyle()).__name__ for patch in ax.patches)

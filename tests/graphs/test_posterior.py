@@ -269,3 +269,22 @@ def test_the_posterior_is_frozen():
     with pytest.raises(AttributeError):
         posterior.names = ("B",)
     assert isinstance(posterior.weights, pd.Series)
+
+
+def test_thresholds_count_the_paths_that_were_asked_for():
+    posterior = random_posterior(3)[2]
+    for cutoff in (1, 2, 4):
+        listed = posterior.paths("A", "Y", cutoff=cutoff)["stability"]
+        found = posterior.thresholds("A", "Y", [0.0, 0.3], cutoff=cutoff)
+        assert found["paths"].tolist() == [len(listed), int((listed >= 0.3).sum())]
+
+
+def test_a_posterior_shows_itself():
+    dags, weights, posterior = random_posterior(1)
+    frame = posterior.to_frame()
+    assert frame["probability"].is_monotonic_decreasing
+    for line in frame.itertuples():
+        assert line.probability == pytest.approx(share(dags, weights, lambda dag, e=line: dag.has_edge(e.tail, e.head)))
+    assert len(frame) == len({edge for dag in dags for edge in dag.edges})
+    assert posterior._repr_html_().startswith("<pre>Posterior over DAGs")
+    assert "->" not in posterior._repr_html_()

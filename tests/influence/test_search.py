@@ -393,6 +393,41 @@ def test_the_curve_is_drawn(ols):
     plt.close("all")
 
 
+@pytest.mark.parametrize(("goal", "end"), [("significance", "lower"), ("sign+significance", "upper")])
+def test_goals_about_significance_show_the_end_that_moves(goal, end):
+    pytest.importorskip("matplotlib")
+    from matplotlib import pyplot as plt
+
+    fit = ci.ATE(outcome="re78", treatment="train", learners="linear", folds=1).fit(ci.datasets.load_nsw())
+    found = most_influential(fit, goal=goal)
+    assert found.end == f"{end} end of the 95% interval"
+    assert found.curve.loc[0, ["predicted_end", "refitted_end"]].to_numpy() == pytest.approx(
+        fit.conf_int().loc["ATE", end]
+    )
+    without = fit.origin.estimator.fit(fit.origin.data.drop(found.rows))
+    assert found.refitted_end == pytest.approx(without.conf_int().loc["ATE", end])
+    assert found.refitted_end < 0
+    ring = next(line for line in found.plot().lines if line.get_fillstyle() == "none")
+    assert ring.get_ydata() == pytest.approx([found.refitted_end])
+    assert f"the {found.end} is {found.refitted_end:.4g}" in " ".join(str(found.summary()).split())
+    plt.close("all")
+
+
+def test_a_repeated_index_is_told_and_positions_name_the_rows():
+    data = ci.datasets.load_nsw()
+    ask = ci.ATE(outcome="re78", treatment="train", learners="linear", folds=1)
+    found = most_influential(ask.fit(data.set_index(np.arange(len(data)) % 5)), goal="sign")
+    sound = most_influential(ask.fit(data), goal="sign")
+    assert (found.unique, sound.unique) == (False, True)
+    assert found.positions.tolist() == sound.positions.tolist() == data.index.get_indexer(sound.rows).tolist()
+    kept = data.iloc[np.setdiff1d(np.arange(len(data)), found.positions)]
+    assert ask.fit(kept).params["ATE"] == pytest.approx(found.refitted)
+    text = " ".join(str(found.summary()).split())
+    assert "`rows` is ambiguous: go by `positions`" in text
+    assert "Rows to leave out, by number from 0: " + ", ".join(map(str, found.positions[:3])) in text
+    assert "ambiguous" not in str(sound.summary())
+
+
 def test_noise_alone_follows_the_normal_law():
     rng = np.random.default_rng(0)
     x = rng.normal(0.2, 1.0, 200_000)

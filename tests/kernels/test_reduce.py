@@ -331,3 +331,21 @@ def test_a_bar_changes_nothing() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         np.testing.assert_array_equal(row_sums(A, A, Gaussian(), progress=True).sums, row_sums(A, A, Gaussian()).sums)
+
+
+@pytest.mark.parametrize("kernel", [Gaussian(9.0), Laplace(9.0), Product(Matern(9.0), Gaussian(2.0))], ids=str)
+@pytest.mark.parametrize("d", [30, 300, 1200])
+@pytest.mark.parametrize(("n", "m"), [(700, 200), (515, 577), (64, 64), (300, 239)])
+def test_small_blocks_give_what_whole_tiles_give(
+    kernel: object, d: int, n: int, m: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tiles are filled in one product or block by block, whichever the processor's BLAS is faster at."""
+    A, B = rows(n, d, 8), rows(m, d, 9)
+    for precision in ("float32", "float64"):
+        found = []
+        for small in (False, True):
+            monkeypatch.setattr(engine, "_has_small_products", lambda small=small: small)
+            found.append(row_sums_both(A, B, kernel, precision=precision))  # type: ignore[arg-type]
+        whole, blocks = found
+        np.testing.assert_allclose(blocks.rows, whole.rows, rtol=0, atol=tolerance(precision) * m)
+        np.testing.assert_allclose(blocks.columns, whole.columns, rtol=0, atol=tolerance(precision) * n)

@@ -44,6 +44,39 @@ def test_forest_draws_the_intervals(fit):
     np.testing.assert_allclose(segments(joint), fit.conf_int(joint=True).to_numpy())
 
 
+def dashed(ax):
+    return [line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == "--"]
+
+
+def test_the_null_line_is_drawn_where_it_is_near(fit):
+    narrow = np.array([[4.0, 5.0], [4.5, 7.0]])
+    assert dashed(plots.intervals(["a", "b"], narrow.mean(axis=1), narrow, "")) == []
+    assert dashed(plots.intervals(["a", "b"], narrow.mean(axis=1), narrow, "", null=1.0)) == [1.0]
+    assert dashed(plots.intervals(["a", "b"], narrow.mean(axis=1), narrow, "", null=0.99)) == []
+    assert dashed(plots.intervals(["a"], narrow[:1, 0], narrow[:1] - 4.0, "", null=None)) == []
+    assert dashed(plots.forest(fit)) == [0.0]
+    assert dashed(plots.forest(fit + 100)) == []
+    assert dashed(plots.intervals(["a"], np.array([np.nan]), np.array([[np.nan, np.nan]]), "")) == [0.0]
+
+
+def test_unbounded_intervals_end_in_arrows():
+    ends = np.array([[0.5, 1.5], [1.0, np.inf], [-np.inf, np.inf]])
+    ax = plots.intervals(["a", "b", "c"], np.array([1.0, 2.0, 1.0]), ends, "")
+    low, high = ax.get_xlim()
+    assert low < 0 < 2 < high
+    np.testing.assert_allclose(segments(ax), [[0.5, 1.5], [1.0, high], [low, high]])
+    arrows = {(line.get_marker(), *line.get_xydata()[0]) for line in ax.lines if line.get_marker() in "<>"}
+    assert arrows == {("<", low, 2.0), (">", high, 1.0), (">", high, 2.0)}
+
+
+def test_projections_say_that_slopes_are_per_unit(fit):
+    settings = {"estimator": "Effect modification"}
+    projected = Estimate(fit.values, fit.influence_values, ["intercept", "x"], fit.index, settings=settings)
+    groups = Estimate(fit.values, fit.influence_values, ["x=0", "x=1"], fit.index, settings=settings)
+    assert plots.forest(projected).get_xlabel() == "intercept, slopes per unit, and 95% interval"
+    assert plots.forest(groups, joint=True).get_xlabel() == "estimate and joint 95% interval"
+
+
 def test_forest_of_several(fit):
     ax = plots.forest({"x": fit, "y": fit["a"]})
     assert [t.get_text() for t in ax.get_yticklabels()] == ["x: a", r"x: \$b_", "y: a"]
@@ -66,6 +99,22 @@ def test_influence_names_the_extreme_rows(fit, kind):
 def test_influence_shows_every_row(fit):
     ax = plots.influence(fit, name=0)
     np.testing.assert_allclose(ax.lines[1].get_xdata(), fit.influence_values[:, 0] / 40)
+
+
+def test_the_influence_axis_is_the_estimate_with_the_row_minus_without_it():
+    x = np.array([0.0, 1.0, 2.0, 40.0])
+    mean = Estimate([x.mean()], (x - x.mean())[:, None], ["mean"], pd.RangeIndex(4))
+    ax = plots.influence(mean, name=0)
+    assert ax.get_xlabel().startswith("estimate with the row minus without it")
+    without = np.array([np.delete(x, i).mean() for i in range(4)])
+    np.testing.assert_allclose(ax.lines[1].get_xdata() * 4 / 3, x.mean() - without)
+
+
+def test_the_histogram_shows_single_rows(fit):
+    ax = plots.influence(fit, kind="histogram", name=0)
+    assert ax.get_yscale() == "log"
+    assert 0 < ax.get_ylim()[0] < 1
+    assert sum(patch.get_height() for patch in ax.patches) == 40
 
 
 def test_splits(fit):

@@ -46,7 +46,7 @@ Adjusted for: inc, age, fsize, marr, male    Std errors:   influence function
 ATE     8,123.4    1,310.2     174.6      6.200  <0.0001   5,555.5  10,691.4
 share   0.07470    0.05178   0.07071      1.443   0.1491  -0.02679   0.17619
 ==============================================================================
-P-values are two-sided, from the normal law.
+P-values test that each term is 0, two-sided, by the normal law.
 Split sd is the standard deviation over repeated sample splits; std errors
   include it (median rule).
 The reference level of p401k is 0.
@@ -71,7 +71,7 @@ def test_summary_of_exact_numbers():
         ------------------------------------------------------------------------------
         ATE    2.0000     0.5000      4.000  <0.0001   1.0200    2.9800
         ==============================================================================
-        P-values are two-sided, from the normal law."""
+        P-values test that each term is 0, two-sided, by the normal law."""
     )
 
 
@@ -195,3 +195,14 @@ def test_split_sd_needs_repeats(fit):
 def test_notes_may_be_one_sentence():
     text = str(nasty().summary())
     assert text.splitlines()[-1] == NASTY
+
+
+def test_a_ratio_says_what_its_p_value_tests():
+    means = Estimate([4.0, 2.0], [[1.0, 0.5], [-1.0, -0.5], [0.0, 1.0], [0.0, -1.0]], ["a", "b"], pd.RangeIndex(4))
+    advice = "Where no difference means a ratio of 1, test that instead"
+    for ratio in (means["a"] / means["b"], (means["a"].log() - means["b"].log()).exp(), 2 / means["a"]):
+        assert advice in " ".join(str(ratio.summary()).split())
+    for other in (means, means / 1000, (means["a"] / means["b"]).log(), means["a"] / means["b"] - 1):
+        assert advice not in " ".join(str(other.summary()).split())
+    ratio = means["a"] / means["b"]
+    assert ratio.test("a / b", null=1).p_value == pytest.approx((ratio - 1).pvalues.item())

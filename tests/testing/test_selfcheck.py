@@ -19,10 +19,23 @@ def test_all_numbers_are_met_in_time(capsys):
 
 
 def test_a_missed_number_fails(monkeypatch, capsys):
-    name, source, expected, compute, tolerance = module.CHECKS[0]
-    monkeypatch.setattr(module, "CHECKS", ((name, source, expected + 1, compute, tolerance),))
+    name, source, expected, *rest = module.CHECKS[0]
+    monkeypatch.setattr(module, "CHECKS", ((name, source, expected + 1, *rest),))
     assert main(["selfcheck"]) == 1
     assert "FAIL" in capsys.readouterr().out
+
+
+def test_every_line_states_its_rule():
+    near = module.Line("a", "b", expected=0.0, found=-0.256884, tolerance=4.0, seconds=0.0, unit="standard errors")
+    exact = module.Line("a", "b", expected=13_527.05, found=13_527.052, tolerance=0.005, seconds=0.0)
+    assert near.verdict == "-0.26 standard errors, where at most 4 either way will do"
+    assert exact.verdict == "13,527.052, where 13,527.050 within 0.005 is expected"
+    assert near.ok
+    assert exact.ok
+    text = str(module.SelfCheck((near, exact)))
+    assert near.verdict in text
+    assert "2 of 2 numbers met" in text
+    assert repr(module.SelfCheck((near, exact))) == "SelfCheck(2 of 2 numbers met)"
 
 
 @pytest.mark.parametrize("published", [13_527.05, 13_600.0])
@@ -41,6 +54,18 @@ def test_demo_checks_the_known_answers(published, monkeypatch, tmp_path, capsys)
     printed = capsys.readouterr().out
     assert "true effect is 1" in printed
     assert " nan" not in printed
+
+
+@pytest.mark.parametrize("command", ["demo", "selfcheck"])
+def test_ctrl_c_ends_a_command_without_a_traceback(command, monkeypatch, capsys):
+    import causalif.__main__ as commands
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, command, interrupted)
+    assert main([command]) == 130
+    assert capsys.readouterr().err == "\nInterrupted.\n"
 
 
 def _quick(original, **options):

@@ -11,6 +11,7 @@ import pandas as pd
 
 from causalif._errors import IdentificationWarning, WeakIdentificationError, WeakIdentificationWarning, tell
 from causalif._validate import Array
+from causalif.estimators._concentration import judged_influence
 from causalif.estimators._least_squares import project
 from causalif.estimators.invalid_iv.pieces import Pieces
 from causalif.estimators.invalid_iv.robust import describe, robust_set
@@ -212,18 +213,12 @@ def overlap_table(nuisances: pd.DataFrame, levels: Sequence[Any], instrument: st
     return pd.DataFrame(shown, index=list(QUANTILES)).rename_axis("quantile")
 
 
-def influence_table(estimate: Estimate) -> pd.DataFrame:
-    """Return how concentrated the influence values are: heavy tails make normal intervals optimistic."""
-    psi = estimate.influence_values[:, 0] / estimate.moments.std_errors[0]
-    squares = np.sort(psi**2)[::-1]
-    lines = {
-        "kurtosis": float(np.mean(psi**4) / np.mean(psi**2) ** 2),
-        "share of the variance from the 10 most influential rows": float(squares[:10].sum() / squares.sum()),
-        "estimate with influence winsorised at 1%": float(
-            estimate.values[0] + _winsorised_shift(estimate.influence_values[:, 0])
-        ),
-    }
-    return pd.DataFrame({"value": lines})
+def influence_table(estimate: Estimate) -> tuple[pd.DataFrame, list[str]]:
+    """Return how concentrated the effect's influence values are, its winsorised value, and the warnings given."""
+    terms = estimate.influence_values[:, :1], estimate.labels[:1]
+    table, warned = judged_influence(*terms, estimate.index, estimate.clusters)
+    winsorised = float(estimate.values[0] + _winsorised_shift(estimate.influence_values[:, 0]))
+    return table.assign(**{"estimate winsorised at 1%": winsorised}), warned
 
 
 def _winsorised_shift(psi: Array) -> float:

@@ -53,31 +53,40 @@ class InvalidIVATE:
         Column of the treatment: two values of any type, or continuous.
     instrument : str
         Column of the instrument: two values, or a few levels.
-    adjust : sequence of str
+    adjust : sequence of str, default ()
         Covariates: numeric, boolean or categorical (encoded as indicators).
-    method : {"debiased", "parametric", "selective"}
+    method : {"debiased", "parametric", "selective"}, default "debiased"
         "debiased": cross-fitted, with any learners and smooth second stages. "parametric": working models by
         `formulas`, consistent if any of several subsets of them is right, sandwich standard errors. "selective":
         learners chosen among candidates by how little the estimate moves when the others are perturbed.
-    learners : "auto", "linear" or mapping
+    learners : "auto", "linear" or mapping, default "auto"
         As in `causalif.ATE`, for "instrument", "treatment", "outcome", and the second stages "variance", "effect" and
         "confounding", which regress products of residuals and stay smooth and regularised unless named.
         With ``method="selective"`` a value may be a mapping from names to candidate learners.
     formulas : mapping of str to str, optional
         For ``method="parametric"``: right-hand sides such as ``"~ x1 + x2"`` for the same names.
-    folds, inner_folds, repeats : int
-        Outer folds (default 5), inner folds for the second stages' targets (default 3), repeated splits (default 1).
-        ``folds`` may also hold a fold label for every row.
-    cluster, weights : str, optional
-        Columns with cluster labels and sampling weights.
-    clip : float
-        The instrument's probability is kept within [clip, 1 − clip], default 0.01; clipped rows are reported.
-    floor : float
-        The variance shift D(X) is kept above this share of its average, default 0.1; floored rows are reported.
-    weak_identification : {"raise", "warn"}
+    folds : int or array of shape (n,), default 5
+        Number of folds, or a fold label for every row.
+    inner_folds : int, default 3
+        Folds within the training rows, for the second stages' targets.
+    repeats : int, default 1
+        Independent splits; estimates are medians over splits and standard errors include the split noise.
+    cluster : str, optional
+        Column of cluster labels; clusters stay whole when folds are made, standard errors are clustered.
+    weights : str, optional
+        Column of non-negative sampling weights.
+    clip : float, default 0.01
+        The instrument's probability is kept within [clip, 1 − clip]; clipped rows are reported.
+    floor : float, default 0.1
+        The variance shift D(X) is kept above this share of its average; floored rows are reported.
+    weak_identification : {"raise", "warn"}, default "raise"
         What to do when the variance shift is too weak for an estimate to mean anything.
-    random_state, n_jobs, progress
-        As in `causalif.ATE`.
+    random_state : int, Generator or None, default 0
+        Seed of splits and learners.
+    n_jobs : int, optional
+        Parallel jobs over folds as in joblib. Digits do not depend on it.
+    progress : bool, default True
+        Show a progress bar on long work in a terminal.
 
     Raises
     ------
@@ -96,8 +105,7 @@ class InvalidIVATE:
     instrument levels nothing in the data can refute (2) to (4): see ``sensitivity``.
 
     If the treatment does not vary in one arm (nobody takes it without being offered it), the method reduces to
-    adjusting
-    for confounders within the other arm. This is detected and said.
+    adjusting for confounders within the other arm. This is detected and said.
 
     Cost: about ``folds`` × (``inner_folds`` + 1) × 5 first-stage regressions per repeat.
 
@@ -147,6 +155,15 @@ class InvalidIVATE:
         InvalidIVResult
             The term ``ATE``, diagnostics, and the methods ``robust_set``, ``effect_by``, ``comparators`` and
             ``sensitivity``.
+
+        Raises
+        ------
+        InputError
+            If a column or an option cannot be used, or ``method`` does not suit the instrument or the treatment.
+        WeakIdentificationError
+            If the variance shift is too weak and ``weak_identification`` is "raise".
+        PositivityError
+            If an arm has too few rows, or the instrument decides the treatment.
         """
         self._check()
         table = self._read(data)
@@ -234,7 +251,7 @@ class InvalidIVATE:
             if not roles.binary:
                 raise InputError(
                     f"`treatment` column {self.treatment!r} is continuous and does not vary in one arm of "
-                    f'{self.instrument!r}; this method handles that for a binary treatment only. '
+                    f"{self.instrument!r}; this method handles that for a binary treatment only. "
                     'Use method="parametric".'
                 )
             return debiased.one_sided(table, plan, roles)
@@ -248,7 +265,8 @@ class InvalidIVATE:
             tables["relevance"] = diagnostics.relevance_table(parts, pieces, table.weights)
             tables["joint relevance"] = diagnostics.joint_relevance(table, pieces.score, table.clusters)
         tables["overlap"] = diagnostics.overlap_table(pieces.nuisances, table.levels[self.instrument], self.instrument)
-        tables["influence"] = diagnostics.influence_table(parts)
+        tables["influence"], doubts = diagnostics.influence_table(parts)
+        warned += doubts
         return InvalidIVResult(
             values=parts.values[:1],
             influence_values=parts.influence_values[:, :1],

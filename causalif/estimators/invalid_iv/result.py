@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
@@ -15,12 +15,14 @@ from causalif.estimators._least_squares import project
 from causalif.estimators.invalid_iv import robust
 from causalif.estimators.invalid_iv.comparators import comparators
 from causalif.estimators.invalid_iv.sensitivity import KINDS, Sensitivity, sensitivity
+from causalif.results import archive
 from causalif.results.compare import Comparison, compare
-from causalif.results.estimate import Estimate
+from causalif.results.estimate import Estimate, assembled
 from causalif.table import Table
 
 if TYPE_CHECKING:
     from causalif.engine.problem import Plan
+    from causalif.storage.codec import Reader, Writer
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -29,17 +31,33 @@ class InvalidIVResult(Estimate):
 
     Parameters
     ----------
-    parts : Estimate
+    parts : Estimate, optional
         All coordinates with their joint influence values: the effect, the instrument's direct effect, confounding,
         the two moments of the variance-shift-weighted effect, the slopes of the sensitivity analysis.
-    phi : ndarray of shape (n,)
+    phi : ndarray of shape (n,), optional
         Uncentred influence values of the effect; their regression on covariates estimates effect modification.
     first_step : callable, optional
         What estimated working models add to the influence of a projection of ``phi``; kept in memory only.
-    table : Table
+    table : Table, optional
         The columns as read; kept in memory only.
-    plan : Plan
+    plan : Plan, optional
         How nuisances were fitted; kept in memory only.
+
+    Examples
+    --------
+    >>> import causalif as ci
+    >>> data = ci.datasets.simulate_invalid_iv_continuous(2000, random_state=1).data
+    >>> fit = ci.InvalidIVATE(outcome="y", treatment="a", instrument="z", adjust=["x1", "x2", "x3"],
+    ...                       learners="linear").fit(data)
+    >>> ((low, high),) = fit.robust_set()
+    >>> low < 1 < high
+    True
+    >>> list(fit.effect_by(["x1"]).params.index)
+    ['intercept', 'x1']
+    >>> list(fit.comparators().estimates)[:3]
+    ['OLS', 'OLS with the instrument', '2SLS']
+    >>> fit.sensitivity(sizes=[0.0, 0.5]).frame.shape
+    (2, 5)
     """
 
     parts: Estimate | None = None
@@ -51,6 +69,17 @@ class InvalidIVResult(Estimate):
     def __getstate__(self) -> dict[str, Any]:
         """Leave the data behind when pickled."""
         return {**super().__getstate__(), "table": None, "plan": None, "first_step": None}
+
+    def _pack(self, writer: Writer) -> dict[str, Any]:
+        own = {"parts": archive.pack_beside(self.parts, self, writer), "phi": writer.array(self.phi)}
+        return archive.packed(self, writer) | own
+
+    @classmethod
+    def _unpack(cls, fields: Mapping[str, Any], reader: Reader) -> Self:
+        known = archive.unpacked(fields, reader)
+        phi = reader.array(fields["phi"], (len(known["index"]),), "f")
+        own = {"parts": archive.unpack_beside(fields["parts"], known, reader), "phi": phi}
+        return assembled(cls, known | own | dict.fromkeys(("first_step", "table", "plan")))
 
     @property
     def _known(self) -> Estimate:
@@ -74,8 +103,8 @@ class InvalidIVResult(Estimate):
 
         Parameters
         ----------
-        level : float
-            Coverage, default 0.95.
+        level : float, default 0.95
+            Coverage, strictly between 0 and 1.
 
         Returns
         -------
@@ -148,6 +177,11 @@ class InvalidIVResult(Estimate):
             OLS without and with the instrument, 2SLS, AIPW without and with it (binary treatment), the doubly robust
             local effect, the variance-shift-weighted effect, and this estimate.
 
+        Raises
+        ------
+        InputError
+            If the result was loaded from a file, without its data.
+
         Notes
         -----
         OLS and AIPW assume that nothing is unmeasured; 2SLS and the local effect assume that the instrument acts only
@@ -168,11 +202,12 @@ class InvalidIVResult(Estimate):
 
         Parameters
         ----------
-        kind : {"direct effect by treatment", "instrument by confounder", "uptake by effect"}
-            The condition that fails; the last one for a binary treatment only.
+        kind : str, default "direct effect by treatment"
+            The condition that fails: "direct effect by treatment", "instrument by confounder" or, for a binary
+            treatment only, "uptake by effect".
         sizes : sequence of float, optional
             Sizes of the violation; by default a grid that reaches beyond the tipping point.
-        level : float
+        level : float, default 0.95
             Level of the intervals.
 
         Returns
@@ -180,6 +215,12 @@ class InvalidIVResult(Estimate):
         Sensitivity
             The table over sizes, the size that brings the estimate to zero, and the smallest size at which the interval
             contains zero. The sampling error of the correction itself is included.
+
+        Raises
+        ------
+        InputError
+            If ``kind`` is unknown here, or the treatment varies in one arm only, or the instrument has more than two
+            levels.
         """
         if not any(known in self._known for known in KINDS):
             raise InputError(

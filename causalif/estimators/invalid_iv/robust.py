@@ -28,8 +28,8 @@ def robust_set(parts: Estimate, level: float = 0.95) -> Intervals:
     ----------
     parts : Estimate
         With terms ``numerator`` and ``denominator``.
-    level : float
-        Coverage, default 0.95.
+    level : float, default 0.95
+        Coverage, strictly between 0 and 1.
 
     Returns
     -------

@@ -46,26 +46,38 @@ class Mediation:
     mediators : sequence of str, or of lists of str
         Mediators, taken together. With lists, such as ``[["L"], ["M"]]``, blocks in causal order: the indirect effect
         is then divided among them, "via L" and "via M".
-    adjust : sequence of str
+    adjust : sequence of str, default ()
         Covariates that the treatment does not act on: numeric, boolean or categorical.
     levels : (treated, control), optional
         The two treatment values a and a* to compare; by default the larger against the smaller of two.
     shift : float, optional
         For a continuous treatment: compare everybody's treatment increased by this amount with what it is. Rows that
         would leave the observed range stay as they are.
-    reference : {"control", "treated"}
+    reference : {"control", "treated"}, default "control"
         Where mediators are held while the direct effect is taken: "control" as above; with "treated" the direct effect
         is E[Y(a, M(a)) − Y(a*, M(a))] and the indirect one E[Y(a*, M(a)) − Y(a*, M(a*))]. Both pairs add up to the
         total.
-    learners : "auto", "linear" or mapping
+    learners : "auto", "linear" or mapping, default "auto"
         As in `causalif.ATE`, for "outcome" (Y given treatment, covariates and mediators), "treatment" (with and
         without mediators), "nested" (regressions of fitted regressions: a regressor) and, with ``shift``,
         "density_ratio" (a classifier of shifted against observed rows).
-    folds, repeats, cluster, weights, random_state, n_jobs, progress
-        As in `causalif.ATE`.
-    clip : float
-        Probabilities of the treatment are kept within [clip, 1 − clip] and density ratios below 1 / clip, default
-        0.01; clipped rows are counted.
+    folds : int or array of shape (n,), default 5
+        Number of folds, or a fold label for every row.
+    repeats : int, default 1
+        Independent splits; estimates are medians over splits and standard errors include the split noise.
+    cluster : str, optional
+        Column of cluster labels; clusters stay whole when folds are made, standard errors are clustered.
+    weights : str, optional
+        Column of non-negative sampling weights.
+    clip : float, default 0.01
+        Probabilities of the treatment are kept within [clip, 1 − clip] and density ratios below 1 / clip; clipped rows
+        are counted.
+    random_state : int, Generator or None, default 0
+        Seed of splits and learners.
+    n_jobs : int, optional
+        Parallel jobs over folds as in joblib. Digits do not depend on it.
+    progress : bool, default True
+        Show a progress bar on long work in a terminal.
 
     Raises
     ------

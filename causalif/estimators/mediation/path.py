@@ -46,20 +46,37 @@ class PathEffect:
     path : sequence of str, or collection of such sequences, optional
         From treatment to outcome, both included. Without a path the total effect is divided among the first edges, with
         what their interaction adds.
-    reference : {"control", "treated"}
+    reference : {"control", "treated"}, default "control"
         The level of everything off the path: as above, or E[Y(a)] − E[Y(π at a*, rest at a)].
-    on_recanting : {"interventional", "bundle", "skip"}
+    on_recanting : {"interventional", "bundle", "skip"}, default "interventional"
         What to estimate where the natural effect is not identified; "skip" raises.
-    adjust : {"dag", "optimal", "all_pretreatment"} or sequence of str
+    adjust : {"dag", "optimal", "all_pretreatment"} or sequence of str, default "dag"
         Covariates, see `causalif.graphs.mediation.path_question`.
-    levels, shift
-        As in `Mediation`; with a shift, paths that begin with an edge into a mediator that lies below other mediators,
-        and interventional effects, are not available.
-    learners : "auto", "linear" or mapping
+    levels : (treated, control), optional
+        The two treatment values a and a* to compare; by default the larger against the smaller of two.
+    shift : float, optional
+        For a continuous treatment, as in `Mediation`. With a shift, paths that begin with an edge into a mediator that
+        lies below other mediators, and interventional effects, are not available.
+    learners : "auto", "linear" or mapping, default "auto"
         As in `Mediation`, and for interventional effects "mediator" (a classifier, the probability of each value of a
         discrete mediator on the path) or "density_ratio" (a classifier with products of columns, for others).
-    folds, repeats, cluster, weights, clip, random_state, n_jobs, progress
-        As in `Mediation`.
+    folds : int or array of shape (n,), default 5
+        Number of folds, or a fold label for every row.
+    repeats : int, default 1
+        Independent splits; estimates are medians over splits and standard errors include the split noise.
+    cluster : str, optional
+        Column of cluster labels; clusters stay whole when folds are made, standard errors are clustered.
+    weights : str, optional
+        Column of non-negative sampling weights.
+    clip : float, default 0.01
+        Probabilities of the treatment are kept within [clip, 1 − clip] and density ratios below 1 / clip; clipped rows
+        are counted.
+    random_state : int, Generator or None, default 0
+        Seed of splits and learners.
+    n_jobs : int, optional
+        Parallel jobs over folds as in joblib. Digits do not depend on it.
+    progress : bool, default True
+        Show a progress bar on long work in a terminal.
 
     Raises
     ------

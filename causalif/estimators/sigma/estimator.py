@@ -50,31 +50,50 @@ class SIGMA:
     posterior : DAGPosterior or SEM
         The graphs with their probabilities, or what finds them in the data: `causalif.SplineSEM`,
         `causalif.LinearSEM` or `causalif.FlowSEM`.
-    min_stability : float
-        Paths whose posterior probability is smaller are not estimated, default 0.15, in [0, 1]. A way to keep the
-        table short, not a test.
-    cutoff, max_paths : int
-        The longest path, in edges (default 10), and the most paths that are listed (default 10,000).
-    reference : {"control", "treated"}
+    min_stability : float, default 0.15
+        Paths whose posterior probability is smaller are not estimated, in [0, 1]. A way to keep the table short, not a
+        test.
+    cutoff : int, default 10
+        The longest path, in edges.
+    max_paths : int, default 10_000
+        The most paths that are listed.
+    reference : {"control", "treated"}, default "control"
         The level of everything off the path.
-    on_recanting : {"interventional", "bundle", "skip"}
+    on_recanting : {"interventional", "bundle", "skip"}, default "interventional"
         Where a graph does not identify the natural effect along a path: its analogue with independent draws, the
         effect of all paths that share the first edge, or nothing.
-    adjust : {"dag", "optimal", "all_pretreatment"}
+    adjust : {"dag", "optimal", "all_pretreatment"}, default "dag"
         Covariates in each graph, see `causalif.PathEffect`.
     levels : (treated, control), optional
         Two values of a discrete treatment.
     shift : float, optional
         For a continuous treatment: everybody's is moved by so much, in its unit.
-    split : bool
+    split : bool, default False
         Use one half of the rows (whole clusters) to find graphs and the other to estimate effects; needs a SEM.
-    min_mass : float
-        What graphs of less posterior mass ask about a path is not estimated, default 0.005; the mass left out is in
-        ``skipped_mass``. It spares fits for graphs that hardly count.
-    interval : {"mixture", "normal"}
+    min_mass : float, default 0.005
+        What graphs of less posterior mass ask about a path is not estimated; the mass left out is in ``skipped_mass``.
+        It spares fits for graphs that hardly count.
+    interval : {"mixture", "normal"}, default "mixture"
         Quantiles of the mixture of the graphs' normal laws, or the normal interval around the mean.
-    learners, folds, repeats, cluster, weights, clip, random_state, n_jobs, progress
-        As in `causalif.ATE`. Structure search uses neither weights nor clusters.
+    learners : "auto", "linear" or mapping, default "auto"
+        As in `causalif.PathEffect`.
+    folds : int or array of shape (n,), default 5
+        Number of folds, or a fold label for every row.
+    repeats : int, default 1
+        Independent splits; estimates are medians over splits and standard errors include the split noise.
+    cluster : str, optional
+        Column of cluster labels; clusters stay whole when folds are made, standard errors are clustered.
+        Structure search does not use them.
+    weights : str, optional
+        Column of non-negative sampling weights. Structure search does not use them.
+    clip : float, default 0.01
+        Bound on probabilities and density ratios, as in `causalif.PathEffect`.
+    random_state : int, Generator or None, default 0
+        Seed of splits and learners.
+    n_jobs : int, optional
+        Parallel jobs over folds as in joblib. Digits do not depend on it.
+    progress : bool, default True
+        Show a progress bar on long work in a terminal.
 
     Raises
     ------
@@ -244,6 +263,7 @@ class SIGMA:
         facts |= {"outcome": self.outcome, "treatment": self.treatment} | described(exposure, columns, self.reference)
         facts |= {"rows": len(columns.table), "cluster": self.cluster, "weights": self.weights}
         facts |= {"graphs": len(posterior.weights), "split": self.split, "interval": self.interval}
+        facts |= {"cutoff": self.cutoff, "max_paths": self.max_paths}
         if result is None:
             return facts
         adjusted = replace(self, adjust=self.adjust if isinstance(self.adjust, str) else tuple(self.adjust))

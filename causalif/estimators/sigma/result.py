@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,15 +12,19 @@ import pandas as pd
 
 from causalif._errors import InputError
 from causalif._validate import in_range, one_of
+from causalif.estimators.sigma import saved
 from causalif.estimators.sigma.averaging import ABSENT, SKIPPED, Answers, Average
 from causalif.graphs.posterior import DAGPosterior
 from causalif.results import plots
 from causalif.results.estimate import Estimate, concat
 from causalif.results.pooling import with_std_errors
 from causalif.results.report import Table, number_format, plain
+from causalif.storage import stored
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from causalif.storage.codec import Reader, Writer
 
 TOTAL = "total"
 THRESHOLDS = (0.05, 0.15, 0.5, 0.95)
@@ -57,6 +62,30 @@ class SigmaResult:
         What the summary's header prints.
     diagnostics : mapping of str to DataFrame
         ``nuisances``, one line per fitted nuisance.
+
+    Examples
+    --------
+    >>> import causalif as ci
+    >>> rng = np.random.default_rng(0)
+    >>> a = rng.integers(0, 2, 1000)
+    >>> m = 0.8 * a + rng.normal(size=1000)
+    >>> frame = pd.DataFrame({"A": a, "M": m, "Y": 0.5 * m + 0.3 * a + rng.normal(size=1000)})
+    >>> graphs = [ci.parse_dag("A -> M -> Y; A -> Y"), ci.parse_dag("A -> M -> Y")]
+    >>> posterior = ci.DAGPosterior.from_dags(graphs, [0.75, 0.25])
+    >>> fit = ci.SIGMA(treatment="A", outcome="Y", posterior=posterior, learners="linear").fit(frame)
+    >>> fit.components("A -> Y")[["estimand", "mass"]].to_numpy().tolist()
+    [['natural', 0.75], ['absent', 0.25]]
+    >>> fit.sensitivity([0.5, 0.9])["paths"].tolist()
+    [2, 1]
+    >>> fit.to_frame(level=0.9).shape == fit.effects.shape
+    True
+    >>> fit.summary(scope="present").columns[:3]
+    ('', 'stability', 'estimate')
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     fit.save(f"{folder}/fit.causalif")
+    ...     SigmaResult.load(f"{folder}/fit.causalif").effects.equals(fit.effects)
+    True
     """
 
     paths: pd.DataFrame
@@ -77,14 +106,32 @@ class SigmaResult:
         settings: Mapping[str, Any],
         diagnostics: Mapping[str, pd.DataFrame],
     ) -> SigmaResult:
-        """Average all answers."""
+        """Average all answers.
+
+        Parameters
+        ----------
+        posterior : DAGPosterior
+            The graphs.
+        paths : DataFrame
+            The paths to report, with their ``stability``.
+        answers : Answers
+            Estimates of the distinct functionals.
+        settings : mapping
+            What the summary's header prints.
+        diagnostics : mapping of str to DataFrame
+            Tables beside.
+
+        Returns
+        -------
+        SigmaResult
+        """
         labels = (*paths["path"], TOTAL)
         averages = list(_averages(labels, answers))
         marginal = [average for _, scope, average in averages if scope == "marginal" and average is not None]
         return cls(
             paths=_with_masses(paths, answers),
             effects=_effects(averages, answers, labels, 0.95, settings["interval"]),
-            edges=_edges(posterior),
+            edges=posterior.to_frame(),
             estimate=_estimate(marginal, settings) if marginal else None,
             posterior=posterior,
             answers=answers,
@@ -98,7 +145,18 @@ class SigmaResult:
         return (*self.paths["path"], TOTAL)
 
     def to_frame(self, level: float = 0.95) -> pd.DataFrame:
-        """Return ``effects`` with intervals of another level."""
+        """Return ``effects`` with intervals of another level.
+
+        Parameters
+        ----------
+        level : float, default 0.95
+            Level of the intervals, strictly between 0 and 1.
+
+        Returns
+        -------
+        DataFrame
+            As ``effects``.
+        """
         in_range("level", level, 0.0, 1.0)
         averages = list(_averages(self.labels, self.answers))
         return _effects(averages, self.answers, self.labels, level, self.settings["interval"])
@@ -134,11 +192,11 @@ class SigmaResult:
         return pd.DataFrame(rows, columns=["estimand", "mass", "estimate", "std_error"])
 
     def sensitivity(self, thresholds: Sequence[float] = THRESHOLDS) -> pd.DataFrame:
-        """Return how many paths other thresholds would select, see `DAGPosterior.thresholds`.
+        """Return how many of the paths that SIGMA listed other thresholds would select.
 
         Parameters
         ----------
-        thresholds : sequence of float
+        thresholds : sequence of float, default (0.05, 0.15, 0.5, 0.95)
             Smallest stability of a selected path, in [0, 1].
 
         Returns
@@ -146,7 +204,9 @@ class SigmaResult:
         DataFrame
             Indexed by threshold: ``paths``, and ``expected_false``, the share of them that is expected to be absent.
         """
-        return self.posterior.thresholds(self.settings["treatment"], self.settings["outcome"], thresholds)
+        ends = self.settings["treatment"], self.settings["outcome"]
+        listed = {"cutoff": self.settings["cutoff"], "max_paths": self.settings["max_paths"]}
+        return self.posterior.thresholds(*ends, thresholds, **listed)
 
     def summary(self, level: float = 0.95, scope: Literal["marginal", "present"] = "marginal") -> Table:
         """Return the table of effects; its ``str()`` is text and notebooks show it as HTML.
@@ -155,8 +215,13 @@ class SigmaResult:
         ----------
         level : float, default 0.95
             Level of the intervals.
-        scope : {"marginal", "present"}
+        scope : {"marginal", "present"}, default "marginal"
             Averages over all graphs, or over those that contain the path.
+
+        Returns
+        -------
+        Table
+            With ``to_latex`` and ``to_markdown``.
         """
         one_of("scope", scope, ("marginal", "present"))
         frame = self.to_frame(level)
@@ -185,8 +250,10 @@ class SigmaResult:
                 "Not estimated (rare, skipped, or not available with a shift), the other graphs standing in; posterior "
                 f"mass {masses}."
             )
-        yield "Rows that chose the graphs also estimate the effects." if not self.settings["split"] else (
-            "Graphs come from one half of the rows, effects from the other."
+        yield (
+            "Rows that chose the graphs also estimate the effects."
+            if not self.settings["split"]
+            else ("Graphs come from one half of the rows, effects from the other.")
         )
         yield from self.settings["notes"]
         yield from (f"Warning: {text}" for text in self.settings["warnings"])
@@ -198,7 +265,7 @@ class SigmaResult:
 
         Parameters
         ----------
-        kind : {"effects", "stability", "graph"}
+        kind : {"effects", "stability", "graph"}, default "effects"
             What to draw.
         ax : matplotlib Axes, optional
             Drawn into; a new figure by default.
@@ -208,6 +275,12 @@ class SigmaResult:
         Returns
         -------
         Axes
+            For "stability" with a dotted line at ``min_stability``, below which paths are not shown.
+
+        Raises
+        ------
+        InputError
+            If ``kind`` is "stability" and no path is stable enough.
         """
         one_of("kind", kind, ("effects", "stability", "graph"))
         if kind == "graph":
@@ -217,25 +290,91 @@ class SigmaResult:
                 raise InputError("No path is stable enough to draw: lower `min_stability`.")
             ends = self.paths[["lower", "upper"]].to_numpy(dtype=float)
             centre = self.paths["stability"].to_numpy(dtype=float)
-            ax = plots.intervals(list(self.paths["path"]), centre, ends, "share of posterior graphs with the path", ax)
+            described = "share of posterior graphs with the path"
+            ax = plots.intervals(_arrows(self.paths["path"]), centre, ends, described, ax, null=None)
             ax.set_xlim(-0.02, 1.02)
+            _mark_least(ax, self.settings.get("min_stability"))
             return ax
         frame = self.to_frame(level)
         frame = frame[frame["scope"] == "marginal"]
         ends = frame[["conf_low", "conf_high"]].to_numpy(dtype=float)
         described = f"effect averaged over graphs, and {100 * level:g}% interval"
-        return plots.intervals(list(frame["path"]), frame["estimate"].to_numpy(dtype=float), ends, described, ax)
+        return plots.intervals(_arrows(frame["path"]), frame["estimate"].to_numpy(dtype=float), ends, described, ax)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write everything to one file, which `causalif.load` reads.
+
+        Parameters
+        ----------
+        path : str or path
+            Replaced at once when it exists: an interrupted save leaves the old file, or none.
+
+        Raises
+        ------
+        InputError
+            If a setting or a table holds something other than numbers, text, dates, and bools.
+
+        Notes
+        -----
+        The file holds 8 bytes for each row and effect of each type, p² for each graph of p nodes, and nothing that
+        could be executed.
+        """
+        stored.write(self, path)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> SigmaResult:
+        """Read a result that `save` wrote.
+
+        Parameters
+        ----------
+        path : str or path
+            The file.
+
+        Returns
+        -------
+        SigmaResult
+
+        Raises
+        ------
+        InputError
+            If the file is damaged, comes from a newer version, or holds something else.
+        """
+        return stored.read_as(path, cls)
+
+    def _pack(self, writer: Writer) -> dict[str, Any]:
+        return saved.pack(self, writer)
+
+    @classmethod
+    def _unpack(cls, fields: Mapping[str, Any], reader: Reader) -> SigmaResult:
+        return cls(**saved.unpack(fields, reader))
 
     def __str__(self) -> str:
         """Plain text table."""
         return str(self.summary())
 
     def __repr__(self) -> str:
-        """Plain text table."""
-        return str(self)
+        total = self.answers.average(len(self.paths), TOTAL, present=False)
+        said = (
+            "" if total is None else f", total = {total.pooled.params.iloc[0]:.4g}, std_error = {total.std_error:.4g}"
+        )
+        graphs, paths = len(self.posterior.adjacency), len(self.paths)
+        return f"SigmaResult({paths} path{'s' * (paths != 1)}, {graphs:,} graph{'s' * (graphs != 1)}{said})"
 
     def _repr_html_(self) -> str:
         return self.summary()._repr_html_()
+
+
+def _arrows(paths: Iterable[str]) -> list[str]:
+    return [path.replace(" -> ", " → ") for path in paths]
+
+
+def _mark_least(ax: Axes, least: float | None) -> None:
+    """Mark the stability below which paths are not shown."""
+    if least is None:
+        return
+    ax.axvline(least, color="#666666", linewidth=1.0, linestyle=":", zorder=0)
+    ax.annotate(f"least shown: {least:g}", (least, 0), xycoords=ax.get_xaxis_transform(), xytext=(3, 2),
+                textcoords="offset points", fontsize="small", color="#666666")  # fmt: skip
 
 
 def _averages(labels: Sequence[str], answers: Answers) -> Iterator[tuple[int, str, Average | None]]:
@@ -293,13 +432,6 @@ def _with_masses(kept: pd.DataFrame, answers: Answers) -> pd.DataFrame:
     )
 
 
-def _edges(posterior: DAGPosterior) -> pd.DataFrame:
-    wide = posterior.edge_probabilities
-    rows = [(tail, head, float(wide.loc[tail, head])) for tail in wide.index for head in wide.columns]
-    frame = pd.DataFrame([row for row in rows if row[2] > 0], columns=["tail", "head", "probability"])
-    return frame.sort_values("probability", ascending=False, kind="stable", ignore_index=True)
-
-
 def _estimate(marginal: Sequence[Average], settings: Mapping[str, Any]) -> Estimate:
     together = concat([average.pooled.estimate for average in marginal])
     scaled = with_std_errors(together, [average.std_error for average in marginal])
@@ -314,4 +446,3 @@ def _cells(row: Any) -> tuple[str, ...]:
     write = number_format(row.estimate, row.std_error)
     numbers = [write(x) for x in (row.estimate, row.std_error, row.conf_low, row.conf_high)]
     return (row.path, f"{row.stability:.2f}", *numbers, f"{row.prob_positive:.2f}", f"{row.structural_share:.0%}")
-

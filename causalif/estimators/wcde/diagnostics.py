@@ -11,13 +11,14 @@ import pandas as pd
 
 from causalif._errors import PositivityError, PositivityWarning
 from causalif._validate import Array
+from causalif.estimators._overlap import far_from_one, weight_line
 from causalif.estimators.wcde.columns import MOST_CELLS, Columns
 from causalif.table import Table
 
 EXPECTED = 10.0
 MOST_COMBINATIONS = 200
 CAPPED_SHARE = 0.2
-MEAN_REFUSED, MEAN_DOUBTED = (0.5, 2.0), 0.1
+MEAN_REFUSED = (0.5, 2.0)
 EFFECTIVE_ROWS = 20.0
 
 
@@ -76,7 +77,6 @@ def weights_table(
     nuisances: pd.DataFrame, table: Table, treatment: str, arms: tuple[int, int], clip: float
 ) -> pd.DataFrame:
     """Return per arm: rows, mean weight over all rows (1 if all is well), largest, effective rows, capped rows."""
-    sampled = np.ones(len(table)) if table.weights is None else table.weights
     lines = {}
     for arm in arms:
         name = f"weight{arm:g}"
@@ -84,13 +84,7 @@ def weights_table(
             continue
         w, capped = nuisances[name].to_numpy(), nuisances[f"capped{arm:g}"].to_numpy()
         inside = table[treatment] == arm
-        both = w * sampled
-        lines[f"{treatment} = {table.levels[treatment][arm]}"] = {
-            "rows": float(inside.sum()),
-            "mean weight": float(both.mean()),
-            "std error of mean": float(both.std() / np.sqrt(len(both))),
-            "largest weight": float(w.max()),
-            "effective rows": _effective(both),
+        lines[f"{treatment} = {table.levels[treatment][arm]}"] = weight_line(w, inside, table.weights) | {
             "cap": 1.0 / clip,
             "capped rows": float(capped.sum()),
             "capped share": float(capped.sum() / max(inside.sum(), 1)),
@@ -116,11 +110,6 @@ def targeting_table(nuisances: pd.DataFrame, table: Table, treatment: str, arms:
     return pd.DataFrame(lines).T.rename_axis("arm")
 
 
-def _effective(w: Array) -> float:
-    """Return the effective sample size (Σw)² / Σw²."""
-    return float(w.sum() ** 2 / (w @ w)) if w.any() else 0.0
-
-
 def judge_weights(weights: pd.DataFrame) -> list[str]:
     """Refuse or warn where the weighted rows do not stand for the product law; return the warnings."""
     messages = []
@@ -134,7 +123,7 @@ def judge_weights(weights: pd.DataFrame) -> list[str]:
             )
         if capped:
             messages.append(f"{capped:,} of {rows:,} weights among {arm} were capped at 1 / clip = {line['cap']:g}.")
-        if abs(mean - 1) > max(MEAN_DOUBTED, 4 * line["std error of mean"]):
+        if far_from_one(line):
             messages.append(
                 f"The weights among {arm} average {mean:.2f} where 1 is expected: the weighted rows do not quite stand "
                 "for mediators and covariates that occur independently."

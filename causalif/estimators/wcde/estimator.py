@@ -27,6 +27,7 @@ from causalif.estimators._common import (
     report_clipping,
     require_rows,
 )
+from causalif.estimators._concentration import judged_influence
 from causalif.estimators.wcde.columns import ROWS_PER_CELL, Columns, read_columns
 from causalif.estimators.wcde.diagnostics import (
     judge_weights,
@@ -68,32 +69,32 @@ class WCDE:
         Column of a numeric outcome; estimates are in its unit.
     treatment : str
         Column of the treatment: two or a few distinct values of any type.
-    mediators : sequence of str
+    mediators : sequence of str, default ()
         Mediators, held fixed jointly: numeric, boolean or categorical. Without any, this is `causalif.ATE`.
-    adjust : sequence of str
+    adjust : sequence of str, default ()
         Covariates: numeric, boolean or categorical.
     dag : networkx.DiGraph, optional
         A causal graph in which to find the optimal adjustment set, instead of ``mediators`` and ``adjust``. Nodes that
         are not columns of the data count as latent. Where no single set exists, the sequential formula is used if its
         two steps do; the result's ``sets`` says what was chosen.
-    intermediate : sequence of str
+    intermediate : sequence of str, default ()
         Confounders L of mediators and outcome that the treatment affects, for mediators of up to 10 joint values. Put
         here what must neither be held fixed nor be averaged over like a covariate.
     levels : (treated, control), optional
         The two treatment values to compare; by default the larger against the smaller in sorted order.
-    mediator_law : "marginal", "control" or mapping
+    mediator_law : "marginal", "control" or mapping, default "marginal"
         Which law the mediators are drawn from in both arms: the observed law of everybody, that of the rows at the
         control level, or one that is given, for mediators of up to 10 joint values: ``{"M": 1}`` fixes M at 1 (the
         controlled direct effect), ``{"M": {0: 0.4, 1: 0.6}}`` draws it; several mediators are drawn independently.
-    method : "one_step" or "tmle"
+    method : {"one_step", "tmle"}, default "one_step"
         "one_step" as above. "tmle" (targeted minimum loss estimation) moves the log odds of Q, within the observed
         range of the outcome, by the constant that makes the average of 1(A = a) w (Y − Q) zero in each fold; both means
         are then averages of Q over pairs of rows and cannot leave the range. Equal to first order, with the same
         standard error; worth it for rare or bounded outcomes.
-    weights_by : "classification" or "riesz"
+    weights_by : {"classification", "riesz"}, default "classification"
         How w is estimated: from probabilities (see ``learners``), or as a whole by least squares,
         :math:`\min_w P_n[1(A = a) w^2] - 2 U_n[w(M_i, C_j)]` over products of splines, without classifier and division.
-    learners : "auto", "linear" or mapping
+    learners : "auto", "linear" or mapping, default "auto"
         As in `causalif.ATE`, for "outcome" (Y given mediators and covariates in each arm), "treatment" (A given both),
         and either "mediator" (the probability of each of up to 10 joint mediator values given covariates) or
         "density_ratio" (a classifier of observed against independently dealt rows, for all other mediators). Naming
@@ -101,12 +102,24 @@ class WCDE:
         dealing rows keeps the law of every column, so a linear or additive one, and boosted trees of which no first
         split helps, find the ratio 1 whatever the data are. The default is cross-validated logistic regression on
         products.
-    folds, repeats, cluster, weights, random_state, n_jobs, progress
-        As in `causalif.ATE`.
-    clip : float
-        P(A = a | M, C) is kept within [clip, 1 − clip], default 0.01, and the weights below 1 / clip, that is 100;
+    folds : int or array of shape (n,), default 5
+        Number of folds, or a fold label for every row.
+    repeats : int, default 1
+        Independent splits; estimates are medians over splits and standard errors include the split noise.
+    cluster : str, optional
+        Column of cluster labels; clusters stay whole when folds are made, standard errors are clustered.
+    weights : str, optional
+        Column of non-negative sampling weights.
+    clip : float, default 0.01
+        P(A = a | M, C) is kept within [clip, 1 − clip] and the weights below 1 / clip, that is 100;
         where ``mediator_law`` is not the marginal one, below 1 / clip times its ratio to the marginal one. Both are
         counted, warned of, and shown in ``diagnostics["weights"]``; above a share of 20% the fit is refused.
+    random_state : int, Generator or None, default 0
+        Seed of splits and learners.
+    n_jobs : int, optional
+        Parallel jobs over folds as in joblib. Digits do not depend on it.
+    progress : bool, default True
+        Show a progress bar on long work in a terminal.
 
     Raises
     ------
@@ -292,11 +305,14 @@ class WCDE:
         targeting = targeting_table(result.nuisances, table, self.treatment, arms)
         tables = {name: found for name, found in (("weights", weights), ("targeting", targeting)) if not found.empty}
         warned += judge_weights(weights)
+        terms = result.influence[:, :TERMS], result.labels[:TERMS]
+        tables["influence"], doubts = judged_influence(*terms, table.index, table.clusters)
+        warned += doubts
         splits = result.splits
         return WCDEResult(
             values=result.values[:TERMS],
-            influence_values=result.influence[:, :TERMS],
-            labels=result.labels[:TERMS],
+            influence_values=terms[0],
+            labels=terms[1],
             index=table.index,
             clusters=table.clusters,
             settings=self._settings(table, chosen, columns, arms, plan, result) | {"warnings": warned},

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
 
 from causalif._errors import InputError
-from causalif.results.estimate import Estimate
+from causalif.estimators.wcde.saved_sets import pack_sets, unpack_sets
+from causalif.results import archive
+from causalif.results.estimate import Estimate, assembled
+
+if TYPE_CHECKING:
+    from causalif.storage.codec import Reader, Writer
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -25,11 +31,34 @@ class WCDEResult(Estimate):
         The mediators' values behind each term of ``curve``, with their share among the rows.
     sets : object, optional
         The adjustment sets found in the graph; without a graph, a mapping with "mediators" and "covariates".
+
+    Examples
+    --------
+    >>> import causalif as ci
+    >>> data = ci.datasets.simulate_wcde(4000, random_state=1).data
+    >>> fit = ci.WCDE(outcome="Y", treatment="A", mediators=["M1", "M2"], adjust=["C", "W"],
+    ...               learners="linear").fit(data)
+    >>> fit.by_mediator(joint=False)[["M1", "M2", "share"]].round(1).to_numpy().tolist()
+    [[0.0, 0.0, 0.3], [0.0, 1.0, 0.2], [1.0, 0.0, 0.2], [1.0, 1.0, 0.4]]
+    >>> fit.interaction_test()["df"]
+    np.float64(3.0)
     """
 
     curve: Estimate | None = None
     values_of: pd.DataFrame | None = None
     sets: Any = None
+
+    def _pack(self, writer: Writer) -> dict[str, Any]:
+        curve = archive.pack_beside(self.curve, self, writer)
+        own = {"curve": curve, "values_of": writer.optional_frame(self.values_of, "values_of")}
+        return archive.packed(self, writer) | own | {"sets": pack_sets(self.sets)}
+
+    @classmethod
+    def _unpack(cls, fields: Mapping[str, Any], reader: Reader) -> Self:
+        known = archive.unpacked(fields, reader)
+        curve = archive.unpack_beside(fields["curve"], known, reader)
+        own = {"curve": curve, "values_of": reader.optional_frame(fields["values_of"])}
+        return assembled(cls, known | own | {"sets": unpack_sets(fields["sets"])})
 
     def by_mediator(self, level: float = 0.95, joint: bool = True) -> pd.DataFrame:
         r"""Return the controlled direct effect by mediator value, with a band.

@@ -54,7 +54,10 @@ def _check_intermediate(
             )
     unknown = [name for name in intermediate if name not in column_names(data)]
     if unknown:
-        raise InputError(f"`intermediate` names the column {unknown[0]!r}, which `data` does not have.")
+        raise InputError(
+            f"`intermediate` names the column {unknown[0]!r}, which `data` does not have. Its columns are "
+            f"{list(column_names(data))[:12]}; correct the name."
+        )
 
 
 def from_graph(dag: Any, data: Any, treatment: str, outcome: str) -> Chosen:

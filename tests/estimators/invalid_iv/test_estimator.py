@@ -130,6 +130,7 @@ def test_labels_of_levels_do_not_matter(binary, fit):
     assert "yes against the reference no" in str(again.summary())
 
 
+@pytest.mark.filterwarnings("ignore:One row, 7754")
 def test_one_sided_table_is_recognised_and_nothing_is_fitted_on_the_empty_cell(frame_401k):
     question = ci.InvalidIVATE(
         outcome="nettfa", treatment="p401k", instrument="e401k", adjust=["inc", "age", "fsize"], learners="linear"
@@ -146,6 +147,7 @@ def test_one_sided_table_is_recognised_and_nothing_is_fitted_on_the_empty_cell(f
     assert not {"mu0", "m0"} & set(eta.columns)
 
 
+@pytest.mark.filterwarnings("ignore:One row, 7754")
 def test_everybody_treated_without_offer_is_the_mirror_image(frame_401k):
     frame = frame_401k.assign(p401k=1 - frame_401k["p401k"])
     roles = {"outcome": "nettfa", "treatment": "p401k", "instrument": "e401k"}
@@ -184,7 +186,16 @@ def test_result_survives_pickle_and_says_what_it_lost(fit, tmp_path):
     with pytest.raises(InputError, match="loaded without its data"):
         copy.comparators()
     fit.save(tmp_path / "fit.causalif")
-    assert np.allclose(ci.load(tmp_path / "fit.causalif").std_errors, fit.std_errors, rtol=1e-12, atol=0)
+    back = ci.load(tmp_path / "fit.causalif")
+    assert type(back) is type(fit)
+    assert np.allclose(back.std_errors, fit.std_errors, rtol=1e-12, atol=0)
+    assert np.allclose(back.robust_set(), fit.robust_set(), rtol=1e-9, atol=0)
+    assert str(back.sensitivity()) == str(fit.sensitivity())
+    assert np.allclose(back.weighted.cov, fit.weighted.cov, rtol=1e-12, atol=0)
+    assert np.array_equal(back.phi, fit.phi)
+    for question in (back.comparators, lambda: back.effect_by("x1")):
+        with pytest.raises(InputError, match="loaded without its data; fit again"):
+            question()
 
 
 def test_options_are_checked(binary):

@@ -161,12 +161,14 @@ def test_contrasts_are_the_free_directions():
     assert np.allclose((contrasts / omega) @ contrasts.T, np.eye(2), atol=1e-14)
 
 
+@pytest.mark.filterwarnings("ignore:Collinear covariates:causalif._errors.DataWarning")
 def test_dependent_covariates_are_left_out_of_the_directions():
     frame = draw(500).data.assign(x3=lambda d: d["x1"] - d["x2"])
     assert len(multilevel._directions(table_of(frame, ("x1", "x2", "x3")))) == 2
     assert multilevel._directions(table_of(frame, ())) == ()
 
 
+@pytest.mark.filterwarnings("ignore:Collinear covariates:causalif._errors.DataWarning")
 @pytest.mark.parametrize(("count", "tested"), [(10, True), (11, False)])
 def test_many_covariates_leave_out_the_test_along_them_and_say_so(count, tested):
     more = pd.DataFrame(np.random.default_rng(0).normal(size=(1500, count - 2))).rename(columns="c{}".format)

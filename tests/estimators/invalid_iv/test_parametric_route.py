@@ -172,7 +172,7 @@ def test_the_result_answers_its_questions():
     assert f"Std errors: {SANDWICH}" in text
     assert "no splitting" in text
     assert "Formulas: instrument ~ x1 + x2; treatment ~ z + x1 + z:x2" in text
-    (low, high), = result.robust_set()
+    ((low, high),) = result.robust_set()
     assert low < result.weighted.values[0] < high
     linear = result.effect_by("x1")
     assert list(linear) == ["intercept", "x1"]
@@ -192,9 +192,11 @@ def test_the_result_answers_its_questions():
 def test_pieces_of_the_moments_are_cross_fitted_with_linear_learners():
     data = binary_data()
     pieces = routed(asked(formulas=RIGHT), data)
-    moments = ci.InvalidIVATE(
-        outcome="y", treatment="a", instrument="z", adjust=["x1", "x2"], learners="linear"
-    ).fit(data).parts
+    moments = (
+        ci.InvalidIVATE(outcome="y", treatment="a", instrument="z", adjust=["x1", "x2"], learners="linear")
+        .fit(data)
+        .parts
+    )
     for term in ("numerator", "denominator", "uptake by effect"):
         # other strata, so other folds: equal up to the noise of splitting
         value = pieces.values[pieces.labels.index(term)]

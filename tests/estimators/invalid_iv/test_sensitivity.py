@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -94,7 +96,27 @@ def test_tipping_points(fit):
     edge = fit.sensitivity(sizes=[found.tipping_interval]).frame.iloc[0]
     assert min(abs(edge["conf_low"]), abs(edge["conf_high"])) < 1e-6
     assert 0 < found.tipping_interval < found.tipping_estimate
-    assert "first contains zero" in str(found)
+    assert "interval first contains zero at size" in " ".join(str(found).split())
+
+
+def test_one_format_for_all_rows(fit):
+    found = fit.sensitivity()
+    rows = found.summary().rows
+    assert len(rows) == len(found.to_frame()) == 13
+    for column in range(5):
+        assert len({len(row[column].partition(".")[2]) for row in rows}) == 1
+    assert not re.search(r"e[+-]\d", str(found))
+    middle = [float(cell.replace(",", "")) for cell in rows[6]]
+    assert middle[:2] == pytest.approx([0.0, fit.params["ATE"]], abs=1e-4)
+    assert repr(found).startswith("Sensitivity(direct effect by treatment: zero at size ")
+    assert "<table>" in found._repr_html_()
+
+
+def test_the_tipping_sentence_knows_its_two_ends(fit):
+    found = fit.sensitivity()
+    never, always = replace(found, tipping_interval=float("nan")), replace(found, tipping_interval=0.0)
+    assert "no size takes zero into its 95% interval" in " ".join(str(never).split())
+    assert "contains zero without any violation" in " ".join(str(always).split())
 
 
 def test_unknown_kind_lists_the_known_ones(fit):
@@ -107,5 +129,8 @@ def test_plot_returns_axes(fit):
     import matplotlib.pyplot as plt
 
     _, ax = plt.subplots()
-    assert fit.sensitivity().plot(ax=ax) is ax
+    found = fit.sensitivity()
+    assert found.plot(ax=ax) is ax
+    marks = {line.get_label().rsplit(":", 1)[0]: line.get_xdata()[0] for line in ax.lines if len(line.get_xdata()) == 1}
+    assert marks == {"interval reaches zero": found.tipping_interval, "effect is zero": found.tipping_estimate}
     plt.close("all")

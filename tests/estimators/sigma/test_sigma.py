@@ -162,6 +162,8 @@ def test_threshold_keeps_the_table_short() -> None:
     fit = SIGMA(**ROLES, posterior=graphs).fit(table())
     assert "A -> Y" not in set(fit.effects["path"])
     assert fit.sensitivity([0.05, 0.5])["paths"].tolist() == [4, 3]
+    short = SIGMA(**ROLES, posterior=graphs, cutoff=2).fit(table())
+    assert short.sensitivity([0.05, 0.5])["paths"].tolist() == [3, 2]
     assert fit.edges.set_index(["tail", "head"]).loc[("A", "Y"), "probability"] == pytest.approx(0.1)
 
 

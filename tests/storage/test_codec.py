@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from causalif._errors import InputError
-from causalif.results.codec import Reader, Writer, from_json, to_json
+from causalif.storage.codec import Reader, Writer, from_json, to_json
 
 DAYS = pd.DatetimeIndex(["2024-03-29", "2024-03-30", "2024-03-31", "2024-04-01"])
 INDEXES = {

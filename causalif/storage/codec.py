@@ -125,6 +125,14 @@ class Writer:
             "data": columns,
         }
 
+    def frames(self, frames: Mapping[str, pd.DataFrame], where: str) -> dict[str, Any]:
+        """Store named DataFrames; return their descriptions."""
+        return {name: self.frame(table, f"{where}[{name!r}]") for name, table in frames.items()}
+
+    def optional_frame(self, frame: pd.DataFrame | None, where: str) -> dict[str, Any] | None:
+        """Store a DataFrame, or say that there is none."""
+        return None if frame is None else self.frame(frame, where)
+
     def _time(self, column: pd.Series, where: str) -> dict[str, Any]:
         index: Any = pd.Index(column)
         zone = None if index.dtype.kind == "m" or index.tz is None else str(index.tz)
@@ -177,6 +185,10 @@ class Reader:
             raise InputError(f"{name} has shape {found} in {rest:,} bytes where shape {shape} is expected.")
         return np.frombuffer(content, dtype, offset=start).reshape(shape)
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape that a stored array declares; `array` holds it against what is there."""
+        return tuple(self._manifest[name]["shape"])
+
     def column(self, described: Mapping[str, Any], n: int) -> pd.Series:
         """Return a stored column of length n."""
         kind, name = described["kind"], described["at"]
@@ -224,6 +236,14 @@ class Reader:
         index, columns = self.index(described["index"], n), self.index(described["columns"], width)
         data = {i: self.column(column, n).array for i, column in enumerate(described["data"])}
         return pd.DataFrame(data, index=index).set_axis(columns, axis=1)
+
+    def frames(self, described: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
+        """Return stored DataFrames by name."""
+        return {name: self.frame(table) for name, table in described.items()}
+
+    def optional_frame(self, described: Mapping[str, Any] | None) -> pd.DataFrame | None:
+        """Return a stored DataFrame, if there is one."""
+        return None if described is None else self.frame(described)
 
     def refuse_unused(self) -> None:
         """Raise when members are left that nothing described."""
