@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import runpy
+import types
 from pathlib import Path
 
 import pytest
@@ -49,3 +51,15 @@ def test_every_citation_is_in_the_bibliography_and_every_entry_is_cited():
     entries = set(re.findall(r"^@\w+\{(\w+),", (FOLDER / "references.bib").read_text(), flags=re.M))
     cited = re.findall(r"\{cite:[pt]\}`([^`]+)`", "".join(page.read_text() for page in VIGNETTES))
     assert {key.strip() for keys in cited for key in keys.split(",")} == entries
+
+
+def test_the_reference_has_every_public_name():
+    import causalif as ci
+
+    listed = set(re.findall(r"^   ([\w.]+)$", (FOLDER / "reference.md").read_text(), flags=re.M))
+    modules = {name for name in ci.__all__ if isinstance(getattr(ci, name), types.ModuleType)}
+    there = {id(functools.reduce(getattr, name.split("."), ci)) for name in listed}
+    public = {name: getattr(ci, name) for name in ci.__all__ if name not in modules | {"__version__"}}
+    for room in modules:
+        public |= {f"{room}.{name}": getattr(getattr(ci, room), name) for name in getattr(ci, room).__all__}
+    assert [name for name, thing in public.items() if id(thing) not in there] == []

@@ -17,8 +17,9 @@ version = release = causalif.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc"]
 extensions += ["sphinx-mathjax-offline", "sphinxcontrib.bibtex"]
-exclude_patterns = ["_build", "conf.py"]
-source_suffix = {".md": "myst-nb", ".py": "myst-nb", ".rst": "restructuredtext"}
+exclude_patterns = ["_build", "_templates", "conf.py"]
+# The first suffix is that of the generated pages of the reference.
+source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".py": "myst-nb"}
 
 # Every page is executed, and an error in a cell is an error of the build.
 nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
@@ -32,6 +33,7 @@ bibtex_bibfiles = ["references.bib"]
 bibtex_default_style = "plain"
 bibtex_reference_style = "author_year"
 
+templates_path = ["_templates"]
 autosummary_generate = True
 autodoc_typehints = "none"
 numpydoc_show_class_members = False

@@ -26,13 +26,18 @@ import numpy as np
 import pandas as pd
 
 import causalif as ci
-from causalif.engine.crossfit import cross_fit
-from causalif.engine.estimand import FiniteLaw
-from causalif.engine.folds import read_folds
-from causalif.engine.nuisance import Mean, Nuisances, NuisanceSpec, Probability
-from causalif.engine.problem import Plan
-from causalif.results.estimate import Origin
-from causalif.table import Table, read_table
+from causalif.engine import (
+    FiniteLaw,
+    Mean,
+    Nuisances,
+    NuisanceSpec,
+    Plan,
+    Probability,
+    Table,
+    cross_fit,
+    read_folds,
+    read_table,
+)  # fmt: skip
 from causalif.testing import check_estimand
 
 # %% [markdown]
@@ -196,7 +201,7 @@ assert "with only ['mu0', 'mu1'] right" in boast
 # One class more, and it takes a DataFrame. `read_table` is the one door for data: it checks columns by role, codes
 # the treatment as 0 and 1 and makes indicators of categories. `cross_fit` fits every nuisance out of fold; several
 # estimands are evaluated on the same splits, and what they have in common, here every nuisance, is fitted once. An
-# `Estimate` does the rest, and `Origin` lets it be fitted again without some rows.
+# `Estimate` does the rest, and knows from `origin` how to be fitted again without some rows.
 
 
 # %%
@@ -219,17 +224,9 @@ class IncrementalEffect:
         folds = read_folds(self.folds, table.index, table.clusters)
         plan = Plan(self.learners, folds, strata=(self.treatment,), seed=self.random_state)
         questions = [IncrementalMean(self.outcome, self.treatment, table.names, odds) for odds in self.odds]
-        found = cross_fit(questions, table, plan)
-        settings = {
-            "estimator": "Means under multiplied odds of treatment",
-            **{name: getattr(self, name) for name in ("outcome", "treatment", "adjust", "learners")},
-            "folds": str(found.folds[0]),
-            "se_source": "influence function, cross-fitted",
-        }
-        return ci.Estimate(
-            found.values, found.influence, found.labels, table.index, settings=settings,
-            diagnostics={"nuisances": found.fits}, nuisances=found.nuisances, origin=Origin(self, data),
-        )  # fmt: skip
+        shown = {name: getattr(self, name) for name in ("outcome", "treatment", "adjust", "learners")}
+        settings = {"estimator": "Means under multiplied odds of treatment", **shown}
+        return cross_fit(questions, table, plan).to_estimate(table, origin=(self, data), **settings)
 
 
 # %% [markdown]

@@ -163,7 +163,7 @@ def simulate_random_sem(
     """Draw a random structural equation model and a table from it.
 
     The columns come in random order, each earlier one a parent with probability 1/2. A parent z contributes
-    1.3 c sin(ω z + φ), or c z if ``form="linear"``, with |c| ~ U(.2, .8) of random sign, ω ~ U(1, 2), φ ~ U(−1, 1);
+    1.3 c sin(ω z + φ), or c z if ``form="linear"``, with ``|c|`` ~ U(.2, .8) of random sign, ω ~ U(1, 2), φ ~ U(−1, 1);
     the noise is .7 N(0, 1), or .7 t₄ / √2; every column is standardised as it is made.
 
     Parameters

@@ -182,7 +182,10 @@ def _in_order(blocks: list[list[int]], allowed: Bools) -> list[list[int]]:
             if not allowed[np.ix_(others, block)].any():
                 break
         else:
-            raise InputError("The allowed edges among blocks of nodes are cyclic. Please check the parent sets.")
+            raise InputError(
+                "The allowed edges among blocks of nodes are cyclic. "
+                'Forbid edges between some of them, or use engine="mcmc".'
+            )
         left.remove(block)
         ordered.append(block)
     return ordered

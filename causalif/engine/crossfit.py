@@ -19,6 +19,7 @@ from causalif.engine.folds import Folds, split
 from causalif.engine.learners import Predictor
 from causalif.engine.nuisance import column_target, selected
 from causalif.engine.problem import Plan, Problem
+from causalif.results.estimate import Estimate, Origin
 from causalif.results.pooling import pool_repeats
 from causalif.table import Table
 
@@ -58,6 +59,42 @@ class CrossFit:
     nuisances: pd.DataFrame
     fits: pd.DataFrame
     folds: tuple[Folds, ...]
+
+    def to_estimate(self, table: Table, origin: tuple[Any, Any] | None = None, **settings: Any) -> Estimate:
+        """Return the answer with everything that the fit knows.
+
+        Parameters
+        ----------
+        table : Table
+            What was fitted: its index and clusters.
+        origin : (estimator, data), optional
+            An object whose ``fit(data)`` gives this estimate again, and the data; without them nothing that needs a
+            refit, such as leaving out rows, can be asked.
+        **settings
+            Lines of the summary's head, such as ``estimator``, ``outcome``, ``treatment``.
+
+        Returns
+        -------
+        Estimate
+        """
+        known = {"folds": str(self.folds[0]), "se_source": source_of_errors(self.folds[0]), "rows": len(table)}
+        return Estimate(
+            self.values,
+            self.influence,
+            self.labels,
+            table.index,
+            clusters=table.clusters,
+            settings=known | settings,
+            diagnostics={"nuisances": self.fits},
+            splits=self.splits,
+            nuisances=self.nuisances,
+            origin=None if origin is None else Origin(*origin),
+        )
+
+
+def source_of_errors(folds: Folds) -> str:
+    """Say where standard errors come from."""
+    return "influence function" + (", cross-fitted" if folds.k > 1 else ", nuisances fitted on the same rows")
 
 
 @dataclass(frozen=True, eq=False)

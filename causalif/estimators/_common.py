@@ -11,7 +11,7 @@ import pandas as pd
 
 from causalif._errors import InputError, PositivityError, PositivityWarning, tell
 from causalif._validate import Array, in_range, whole_number
-from causalif.engine.crossfit import CrossFit, deal_folds, visiting_order
+from causalif.engine.crossfit import CrossFit, deal_folds, source_of_errors, visiting_order
 from causalif.engine.folds import Folds, read_folds
 from causalif.engine.learners import Learners, check_learners, check_weighted
 from causalif.engine.problem import Plan
@@ -236,7 +236,6 @@ def refuse_clipped(target: str, count: int, n: int, otherwise: str = AMONG_TREAT
 
 def common_settings(name: str, estimator: Any, table: Table, plan: Plan, folds: Sequence[Folds]) -> dict[str, Any]:
     """Return the settings that every cross-fitted result prints."""
-    crossed = folds[0].k > 1
     return {
         "estimator": name,
         "outcome": estimator.outcome,
@@ -248,7 +247,7 @@ def common_settings(name: str, estimator: Any, table: Table, plan: Plan, folds: 
         "folds": str(folds[0]),
         "repeats": plan.repeats,
         "learners": _named(plan.learners),
-        "se_source": "influence function" + (", cross-fitted" if crossed else ", nuisances fitted on the same rows"),
+        "se_source": source_of_errors(folds[0]),
         "random_state": plan.seed,
         "notes": list(table.notes),
     }

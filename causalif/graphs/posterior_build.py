@@ -63,5 +63,7 @@ def read_weights(weights: Iterable[float] | None, count: int) -> Array:
     """Return weights with sum one."""
     mass = np.ones(count) if weights is None else np.asarray(list(weights), dtype=np.float64)
     if mass.shape != (count,) or not np.isfinite(mass).all() or (mass < 0).any() or not mass.sum() > 0:
-        raise InputError(f"`weights` must hold {count} non-negative numbers, one per DAG, not all zero.")
+        raise InputError(
+            f"`weights` must hold {count} non-negative numbers, one per DAG, not all zero. Got {mass.tolist()}."
+        )
     return np.asarray(mass / mass.sum())

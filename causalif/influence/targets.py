@@ -313,7 +313,8 @@ def _linear(model: Any, weights: Mapping[str, float]) -> Bound:
         listed = ", ".join(map(repr, model.labels[:12])) + (", ..." if len(model.labels) > 12 else "")
         raise InputError(f"`target` names {missing[0]!r}, which is not a term of the fit. The terms are: {listed}.")
     c = np.array([weights.get(label, 0.0) for label in model.labels])
-    label = " + ".join(name if weight == 1 else f"{weight:g} {name}" for name, weight in weights.items())
+    parts = [f"{'-' if w < 0 else '+'} {'' if abs(w) == 1 else f'{abs(w):g} '}{name}" for name, w in weights.items()]
+    label = " ".join(parts).removeprefix("+ ")
     return Bound(label, lambda theta: float(c @ theta), lambda theta: c)
 
 

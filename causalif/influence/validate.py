@@ -79,7 +79,8 @@ def validate(
     DataFrame
         Columns ``judge``, ``measure``, ``estimate``, ``lower``, ``upper``, ``refits``. Measures: ``correlation`` of
         predictions and refits, ``slope`` of refits on predictions through the origin (1 is best, above 1 predictions
-        are too small), ``relative_error``, the median of |prediction − refit| / |refit|; ``rank_correlation`` for lds.
+        are too small), ``relative_error``, the median of
+        ``|prediction − refit| / |refit|``; ``rank_correlation`` for lds.
 
     Raises
     ------

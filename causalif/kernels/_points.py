@@ -127,7 +127,7 @@ class Points:
 
     def __len__(self) -> int:
         """Return the number of rows."""
-        return len(self.source)
+        return len(self.order)
 
     def exact(self, positions: slice) -> list[Array]:
         """Return augmented rows in float64, one array per factor."""
@@ -214,6 +214,14 @@ def below(source: npt.NDArray[Any], pieces: Sequence[Points]) -> Points:
     rows = tuple(np.concatenate(parts) for parts in zip(*(piece.rows for piece in pieces), strict=True))
     norms = np.concatenate([piece.norms.values for piece in pieces], axis=1)
     return replace(first, source=source, order=order, rows=rows, norms=Norms.of(norms, TILE))
+
+
+def only(points: Points, keep: npt.NDArray[np.bool_]) -> Points:
+    """Return some of the rows that are ready."""
+    at = np.flatnonzero(keep[points.order])
+    order = (np.cumsum(keep) - 1)[points.order[at]]
+    norms = Norms.of(points.norms.values[:, at], TILE)
+    return replace(points, order=order, rows=tuple(part.take(at, axis=0) for part in points.rows), norms=norms)
 
 
 def put(points: Points, positions: npt.NDArray[np.intp], other: Points) -> Points:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from causalif._validate import Array
 from causalif.kernels._inputs import is_tensor, read_center, read_rows
-from causalif.kernels._points import Points, below, factors_of, is_rough, prepare, put
+from causalif.kernels._points import Points, below, factors_of, is_rough, only, prepare, put
 from causalif.kernels.base import Kernel
 
 
@@ -29,7 +29,7 @@ class ReadyRows:
     center : ndarray of shape (d,)
         Taken off every row; likewise.
     wide : bool
-        Whether they are kept in float64.
+        Whether they are made ready in float64.
     """
 
     source: Any
@@ -59,6 +59,10 @@ class ReadyRows:
         """All rows in that form; a copy where they are in several pieces."""
         return self.pieces[0] if len(self.pieces) == 1 else below(on_cpu(self.source), self.pieces)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out of copies and pickles what can be made again."""
+        return {name: x for name, x in vars(self).items() if name != "pieces"}
+
     def fits(self, x: Any, kernel: Kernel, center: Array, wide: bool) -> bool:
         """Whether these are the rows, and in the form, that a product asks for."""
         same = self.source is x and self.wide == wide and self.kernel == kernel
@@ -67,6 +71,15 @@ class ReadyRows:
     def with_below(self, source: Any, other: ReadyRows) -> ReadyRows:
         """Return these rows with others below, ``source`` being both; what was made ready is shared."""
         return self._made(source, lambda: (*self.pieces, *other.pieces))
+
+    def with_only(self, source: Any, keep: npt.NDArray[np.bool_]) -> ReadyRows:
+        """Return some of these rows, in their order, ``source`` being those."""
+
+        def kept() -> tuple[Points, ...]:
+            parts = np.split(keep, np.cumsum([len(piece) for piece in self.pieces])[:-1])
+            return tuple(only(piece, part) for piece, part in zip(self.pieces, parts, strict=True) if part.any())
+
+        return self._made(source, kept)
 
     def with_put(self, source: Any, positions: Any, other: ReadyRows) -> ReadyRows:
         """Return these rows with others in the place of some, ``source`` being the outcome."""

@@ -30,7 +30,7 @@ def _positive(name: str, value: object) -> None:
 
 
 class RadialKernel(ABC):
-    """A kernel that depends on the distance alone, k(x, y) = f(-scale |x - y|²).
+    """A kernel that depends on the distance alone, ``k(x, y) = f(-scale |x - y|²)``.
 
     Notes
     -----
@@ -138,7 +138,7 @@ class RadialKernel(ABC):
 
 @dataclass(frozen=True)
 class Gaussian(RadialKernel):
-    """Gaussian kernel, exp(-|x - y|² / (2 σ²)).
+    """Gaussian kernel, ``exp(-|x - y|² / (2 σ²))``.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ class Gaussian(RadialKernel):
 
 @dataclass(frozen=True)
 class GaussianMixture(RadialKernel):
-    """Weighted mean of Gaussian kernels, Σ_b w_b exp(-|x - y|² / (2 σ_b²)) / Σ_b w_b.
+    """Weighted mean of Gaussian kernels, ``Σ_b w_b exp(-|x - y|² / (2 σ_b²)) / Σ_b w_b``.
 
     Parameters
     ----------
@@ -265,7 +265,7 @@ class GaussianMixture(RadialKernel):
 
 @dataclass(frozen=True)
 class Laplace(RadialKernel):
-    """Laplace kernel, exp(-|x - y| / σ), |.| the Euclidean norm.
+    """Laplace kernel, ``exp(-|x - y| / σ)``, with the Euclidean norm.
 
     Parameters
     ----------
@@ -319,7 +319,7 @@ class Laplace(RadialKernel):
 class Matern(RadialKernel):
     """Matérn kernel of smoothness 3/2 or 5/2.
 
-    (1 + t) exp(-t) with t = √3 |x - y| / σ, or (1 + t + t²/3) exp(-t) with t = √5 |x - y| / σ.
+    ``(1 + t) exp(-t)`` with ``t = √3 |x - y| / σ``, or ``(1 + t + t²/3) exp(-t)`` with ``t = √5 |x - y| / σ``.
 
     Parameters
     ----------
@@ -391,7 +391,7 @@ class Matern(RadialKernel):
 
 @dataclass(frozen=True)
 class InverseMultiquadric(RadialKernel):
-    """Inverse multiquadric kernel, 1 / √(1 + |x - y|² / σ²).
+    """Inverse multiquadric kernel, ``1 / √(1 + |x - y|² / σ²)``.
 
     Parameters
     ----------
@@ -439,7 +439,7 @@ class InverseMultiquadric(RadialKernel):
 
 @dataclass(frozen=True)
 class Energy(RadialKernel):
-    """Kernel of the energy distance, -|x - y|: no bandwidth to choose.
+    """Kernel of the energy distance, ``-|x - y|``: no bandwidth to choose.
 
     Notes
     -----

@@ -361,7 +361,10 @@ class Estimate:
         """
         if np.any(self.values <= 0):
             bad = self.labels[int(np.argmax(self.values <= 0))]
-            raise InputError(f"Only positive estimates have a logarithm; {bad!r} is {self.params[bad]:g}.")
+            raise InputError(
+                f"Only positive estimates have a logarithm; {bad!r} is {self.params[bad]:g}. Select positive "
+                "terms first, as in fit[[...]].log()."
+            )
         names = [f"log({x})" for x in self.labels]
         return self._with(np.log(self.values), self.influence_values / self.values, names)
 

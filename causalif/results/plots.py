@@ -104,10 +104,10 @@ def intervals(
     """
     ax = _axes(ax, height=1.1 + 0.38 * len(labels))
     y = np.arange(len(labels))
-    drawn = null is not None and _near(null, ends)
-    if drawn:
-        ax.axvline(null, color=_GREY, linewidth=0.8, linestyle="--", zorder=0)
-    shown = ends if np.isfinite(ends).all() else _within(ax, np.append(centre, [null] if drawn else []), ends)
+    marks = [null] if null is not None and _near(null, ends) else []
+    for mark in marks:
+        ax.axvline(mark, color=_GREY, linewidth=0.8, linestyle="--", zorder=0)
+    shown = ends if np.isfinite(ends).all() else _within(ax, np.append(centre, marks), ends)
     ax.hlines(y, shown[:, 0], shown[:, 1], color=_COLOUR, linewidth=1.6)
     ax.plot(centre, y, "o", color=_COLOUR, markersize=5.5)
     ax.set_yticks(y, [_short(label) for label in labels])
@@ -219,7 +219,9 @@ def splits(estimate: Estimate, term: str | None = None, ax: Axes | None = None, 
     ax.set_xticks(place, [str(repeat) for repeat in table["repeat"]], rotation=90 if len(place) > _MANY else 0)
     ax.set_xlabel("repeat, sorted by estimate")
     ax.set_ylabel(_short(one.labels[0]))
-    ax.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(0, 1.16), ncols=3)
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high + 0.15 * (high - low))
+    ax.legend(frameon=False, fontsize="small", loc="upper left", ncols=3)
     _strip(ax)
     return ax
 
@@ -326,7 +328,7 @@ def _draw_histogram(ax: Axes, share: Array) -> Array:
 
 def _name_rows(ax: Axes, points: list[tuple[float, float, str]], *, upwards: bool) -> None:
     """Write names inward of their points, one above the other where the curve leaves room."""
-    from matplotlib.transforms import offset_copy
+    from matplotlib.transforms import ScaledTranslation
 
     for side in (-1, 1):
         inner_first = sorted((point for point in points if (point[0] > 0) == (side > 0)), key=lambda p: side * p[0])
@@ -339,7 +341,7 @@ def _name_rows(ax: Axes, points: list[tuple[float, float, str]], *, upwards: boo
                 label,
                 (x, y),
                 xytext=(x, top if upwards else y),
-                textcoords=offset_copy(ax.transData, ax.figure, -8 * side, up, units="points"),
+                textcoords=ax.transData + ScaledTranslation(-8 * side / 72, up / 72, ax.figure.dpi_scale_trans),
                 fontsize="small",
                 color=_ACCENT,
                 ha="right" if side > 0 else "left",

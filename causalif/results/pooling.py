@@ -248,8 +248,12 @@ def pool_models(estimates: Mapping[str, Estimate] | Sequence[Estimate], weights:
     w = _checked_weights(weights, len(named))
     models = list(named.values())
     labels = list(models[0].labels)
-    if any(list(model.labels) != labels for model in models):
-        raise InputError(f"All models must estimate the same terms, in the same order: {', '.join(map(repr, labels))}.")
+    for name, model in named.items():
+        if list(model.labels) != labels:
+            raise InputError(
+                f"All models must estimate the same terms, in the same order: {', '.join(map(repr, labels))}. Model "
+                f"{name!r} has {', '.join(map(repr, model.labels))}."
+            )
     theta = np.stack([model.values for model in models])
     mean = w @ theta
     deviation = (theta - mean) * np.sqrt(w)[:, None]

@@ -37,13 +37,13 @@ class EstimandReport:
     Parameters
     ----------
     derivative : float
-        Largest |φ − θ − numerical derivative| / (1 + |φ − θ|) over support points and coordinates.
+        Largest ``|φ − θ − numerical derivative| / (1 + |φ − θ|)`` over support points and coordinates.
     mean : float
-        Largest |E φ − θ|.
+        Largest ``|E φ − θ|``.
     locality : float
         Largest difference between φ on a subset of rows and the subset of φ.
     robustness : tuple of float
-        For every declared set, the largest |E φ − θ| when all other nuisances are spoiled.
+        For every declared set, the largest ``|E φ − θ|`` when all other nuisances are spoiled.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def check_estimand(
     law : FiniteLaw, optional
         Where to check; by default a random law over the columns that the estimand names, see `random_law`.
     atol : float, default 1e-5
-        Tolerance; the derivative is compared relative to 1 + |φ − θ|.
+        Tolerance; the derivative is compared relative to ``1 + |φ − θ|``.
     random_state : int, default 0
         Seed of the default law and of the spoiled nuisances.
 

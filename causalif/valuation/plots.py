@@ -244,8 +244,10 @@ def _style(ax: Axes) -> dict[str, Any]:
 
 
 def _legend_above(ax: Axes) -> None:
-    """A cloud of points leaves no room for a legend among them."""
-    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, ncols=2)
+    """Make room for the legend above a cloud of points, inside the axes, so that a title has its place."""
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high + 0.1 * (high - low))
+    ax.legend(frameon=False, loc="upper left", borderaxespad=0.2, ncols=2)
 
 
 def _axes(ax: Axes | None) -> Axes:

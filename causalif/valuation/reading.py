@@ -53,7 +53,7 @@ def positions(value: Valuation, index: Any) -> npt.NDArray[np.intp]:
     if len(missing):
         raise InputError(f"`index` names rows that are not there: {missing[:5].tolist()}. Look at `values.index`.")
     if wanted.has_duplicates:
-        raise InputError("`index` names a row twice.")
+        raise InputError(f"`index` names row {wanted[wanted.duplicated()][0]!r} twice. List each row once.")
     return np.asarray(value.index.get_indexer_for(wanted))  # in the order asked for, copies of a label together
 
 

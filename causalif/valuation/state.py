@@ -223,8 +223,10 @@ def remove(state: State, positions: Positions) -> State:
     within = state.sums.within - state.computing.one(state.rows, gone, weights)
     onto_reference = state.computing.one(state.reference_rows, gone, weights)
     sums = replace(state.sums, within=within, reference_cross=state.sums.reference_cross - onto_reference)
-    kept = select(replace(state, sums=sums), np.delete(np.arange(len(state)), positions))
-    return kept.carrying(reference_rows=state.reference_rows)
+    keep = np.ones(len(state), dtype=bool)
+    keep[positions] = False
+    kept = select(replace(state, sums=sums), np.flatnonzero(keep))
+    return kept.carrying(rows=state.rows.with_only(kept.points, keep), reference_rows=state.reference_rows)
 
 
 def exchange(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import networkx as nx
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from causalif._errors import InputError
 from causalif.graphs import adjustment_sets, draw, parse_dag
 from causalif.graphs.dag import read_graph
 from causalif.graphs.draw import positions
+from causalif.graphs.posterior import DAGPosterior
 
 plt = pytest.importorskip("matplotlib.pyplot")
 
@@ -67,7 +70,7 @@ def test_a_wide_graph_fits_a_page_unless_its_names_need_more():
     ax = draw(parse_dag(" -> ".join(f"a_long_name_{name}" for name in chain)))
     ax.figure.canvas.draw()
     boxes = sorted((t.get_bbox_patch().get_window_extent() for t in ax.texts), key=lambda box: box.x0)
-    assert all(left.x1 < right.x0 for left, right in zip(boxes, boxes[1:], strict=False))
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
 def test_undirected_edges_have_no_head():
@@ -88,6 +91,14 @@ def test_bad_arguments():
         draw("A -> B")
     with pytest.raises(InputError, match="`highlight` must name nodes"):
         draw(parse_dag(DAG), highlight={"Q"})
+
+
+@pytest.mark.parametrize(("rare", "shown"), [(0.0, {"1"}), (0.001, {">.99", "<.01"}), (0.01, {".99", ".01"})])
+def test_only_certain_edges_are_written_as_one(rare, shown):
+    weights = [1 - rare, rare][: 1 + (rare > 0)]
+    graphs = [parse_dag("A -> B"), parse_dag("B -> A")][: len(weights)]
+    ax = DAGPosterior.from_dags(graphs, weights).plot(least=0.0)
+    assert {text.get_text() for text in ax.texts} - {"A", "B"} == shown
 
 
 @pytest.mark.parametrize("seed", range(20))

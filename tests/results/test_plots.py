@@ -1,10 +1,14 @@
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from causalif._errors import InputError
+from causalif.estimators.compare_sets import compare_sets
+from causalif.estimators.sigma.estimator import SIGMA
+from causalif.graphs import DAGPosterior, parse_dag
 from causalif.results import plots
 from causalif.results.estimate import Estimate
 
@@ -63,7 +67,8 @@ def test_unbounded_intervals_end_in_arrows():
     ends = np.array([[0.5, 1.5], [1.0, np.inf], [-np.inf, np.inf]])
     ax = plots.intervals(["a", "b", "c"], np.array([1.0, 2.0, 1.0]), ends, "")
     low, high = ax.get_xlim()
-    assert low < 0 < 2 < high
+    assert low < 0
+    assert high > 2
     np.testing.assert_allclose(segments(ax), [[0.5, 1.5], [1.0, high], [low, high]])
     arrows = {(line.get_marker(), *line.get_xydata()[0]) for line in ax.lines if line.get_marker() in "<>"}
     assert arrows == {("<", low, 2.0), (">", high, 1.0), (">", high, 2.0)}
@@ -115,6 +120,32 @@ def test_the_histogram_shows_single_rows(fit):
     assert ax.get_yscale() == "log"
     assert 0 < ax.get_ylim()[0] < 1
     assert sum(patch.get_height() for patch in ax.patches) == 40
+
+
+def test_the_line_at_the_optimal_set_is_named():
+    dag = parse_dag("C -> A; C -> Y; A -> Y; W -> Y")
+    rng = np.random.default_rng(0)
+    c, w, a = rng.normal(size=400), rng.normal(size=400), rng.integers(0, 2, 400)
+    table = pd.DataFrame({"C": c, "W": w, "A": a, "Y": 9 * a + c + w + rng.normal(size=400)})
+    sets = compare_sets(dag, table, "A", "Y", learners="linear")
+    ax = sets.plot()
+    note = next(text for text in ax.texts if text.get_text() == "estimate of the optimal set")
+    assert note.xy[0] == ax.lines[-1].get_xdata()[0] == sets.fits[0].values[0]
+    assert dashed(ax) == []  # zero is far from all bars
+
+
+def test_stabilities_have_no_null_and_a_line_at_the_least_shown():
+    rng = np.random.default_rng(0)
+    a = rng.integers(0, 2, 400)
+    m = 0.5 * a + rng.normal(size=400)
+    table = pd.DataFrame({"A": a, "M": m, "Y": a + m + rng.normal(size=400)})
+    posterior = DAGPosterior.from_dags([parse_dag("A -> M -> Y; A -> Y"), parse_dag("A -> M -> Y")], [0.7, 0.3])
+    result = SIGMA(treatment="A", outcome="Y", posterior=posterior, learners="linear").fit(table)
+    marked = replace(result, settings={**result.settings, "min_stability": 0.25}).plot("stability")
+    assert [tick.get_text() for tick in marked.get_yticklabels()] == ["A → M → Y", "A → Y"]
+    assert [line.get_xdata()[0] for line in marked.lines if line.get_linestyle() == ":"] == [0.25]
+    assert dashed(marked) == []
+    assert dashed(result.plot("effects")) == [0.0]
 
 
 def test_splits(fit):

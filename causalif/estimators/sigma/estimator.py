@@ -45,7 +45,7 @@ class SIGMA:
 
     Parameters
     ----------
-    treatment, outcome : str
+    outcome, treatment : str
         Columns, and nodes of the graphs. The outcome is numeric; estimates are in its unit.
     posterior : DAGPosterior or SEM
         The graphs with their probabilities, or what finds them in the data: `causalif.SplineSEM`,
@@ -132,8 +132,8 @@ class SIGMA:
     [1.0, 0.75]
     """
 
-    treatment: str
     outcome: str
+    treatment: str
     posterior: Any
     min_stability: float = 0.15
     cutoff: int = 10
@@ -263,7 +263,7 @@ class SIGMA:
         facts |= {"outcome": self.outcome, "treatment": self.treatment} | described(exposure, columns, self.reference)
         facts |= {"rows": len(columns.table), "cluster": self.cluster, "weights": self.weights}
         facts |= {"graphs": len(posterior.weights), "split": self.split, "interval": self.interval}
-        facts |= {"cutoff": self.cutoff, "max_paths": self.max_paths}
+        facts |= {"cutoff": self.cutoff, "max_paths": self.max_paths, "min_stability": self.min_stability}
         if result is None:
             return facts
         adjusted = replace(self, adjust=self.adjust if isinstance(self.adjust, str) else tuple(self.adjust))
