@@ -52,7 +52,7 @@ studies: .venv-test/stamp
 	.venv-test/bin/python tests/coverage/study_wcde.py --design continuous --rows 2000 --draws 400
 	.venv-test/bin/python tests/coverage/study_structure.py
 	.venv-test/bin/python tests/coverage/study_mediation.py --effects natural
-	.venv-test/bin/python tests/coverage/study_mediation.py --effects interventional --draws 100 --first 1000
+	.venv-test/bin/python tests/coverage/study_mediation.py --effects interventional --draws 400 --first 10000
 	.venv-test/bin/python tests/coverage/study_sigma.py
 
 triton: .venv-triton/stamp

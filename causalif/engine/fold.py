@@ -18,6 +18,7 @@ from causalif._validate import Array
 from causalif.engine.folds import Folds, split
 from causalif.engine.learners import Predictor
 from causalif.engine.nuisance import (
+    Comparison,
     DensityRatio,
     Held,
     Marginal,
@@ -286,7 +287,10 @@ class Evaluated:
         if number not in self.used:
             raw = fitted.raw(rows)
             self.used[number] = fitted.clip(raw)
-            self.clipped[number] = int((self.used[number] != raw).sum())
+            changed = self.used[number] != raw
+            if isinstance(fitted.spec, Comparison):
+                changed = changed & fitted.spec.compares(self.rows)
+            self.clipped[number] = int(changed.sum())
         return self.used[number]
 
 

@@ -268,9 +268,7 @@ def select(state: State, positions: Positions) -> State:
         points=take(state.points, positions),
         codes=None if state.codes is None else state.codes[positions],
         residuals=None if state.residuals is None else state.residuals[positions],
-        sums=replace(
-            sums, within=sums.within[positions], cross=sums.cross[positions], weights=sums.weights[positions]
-        ),
+        sums=replace(sums, within=sums.within[positions], cross=sums.cross[positions], weights=sums.weights[positions]),
     )
 
 

@@ -113,7 +113,7 @@ def test_row_labels_that_do_not_fit(value, tables):
         (lambda: value.add(train.iloc[:2]), r"repeats row labels: \['r0', 'r1'\]"),
         (lambda: value.add(batch, index=["q"]), "must have 8 labels. Got 1"),
         (lambda: value.remove("nobody"), r"not there: \['nobody'\]"),
-        (lambda: value.remove(["r1", "r1"]), "names a row twice"),
+        (lambda: value.remove(["r1", "r1"]), "List each row once"),
         (lambda: value.remove(value.index), "at least one must stay"),
         (lambda: value.replace(["r1"], batch), "one row for each of the 1 labels. Got 8"),
         (lambda: value.reweight("r1", 0.0), "finite numbers above zero"),
