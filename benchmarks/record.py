@@ -135,7 +135,9 @@ JOBS: dict[str, Job] = {
     "study_sets": _study(f"{WCDE} sets --rows 20000 --draws 200", f"{CDE}, precision of four valid sets", 4),
     "study_structure": _study("study_structure.py", "stability of paths", 40),
     "study_natural": _study(f"{MEDIATION} natural", "natural effects along paths", 1),
-    "study_interventional": _study(f"{MEDIATION} interventional --draws 400 --first 10000", "interventional effects", 7),
+    "study_interventional": _study(
+        f"{MEDIATION} interventional --draws 400 --first 10000", "interventional effects", 7
+    ),
     "study_overlap": _study(f"{MEDIATION} overlap --draws 60", "interventional effects where groups overlap", 3),
     "study_sigma": _study("study_sigma.py", "effects averaged over graphs, end to end", 60),
 }

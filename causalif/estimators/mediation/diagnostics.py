@@ -12,6 +12,7 @@ from causalif._validate import Array
 from causalif.engine.crossfit import CrossFit
 from causalif.engine.problem import Plan
 from causalif.estimators._common import refuse_clipped, report_clipping, require_overlap, require_rows
+from causalif.estimators._concentration import judged_influence
 from causalif.estimators.mediation.columns import Columns, Exposure, Levels
 
 EFFECTIVE_ROWS = 30.0
@@ -37,7 +38,9 @@ def judged(
     warned = report_clipping(result, len(columns.table))
     weights = weights_table(result.nuisances, columns.table.weights)
     warned += _judge_weights(weights)
-    tables = {"nuisances": result.fits, "weights": weights}
+    influence, doubts = judged_influence(result.influence, result.labels, columns.table.index, columns.table.clusters)
+    warned += doubts
+    tables = {"nuisances": result.fits, "weights": weights, "influence": influence}
     return (tables if overlap.empty else tables | {"overlap": overlap}), warned
 
 
@@ -108,8 +111,8 @@ def _judge_weights(weights: pd.DataFrame) -> list[str]:
             )
         elif line["effective rows"] < EFFECTIVE_SHARE * line["rows"]:
             messages.append(
-                f"The {name} leaves an effective sample of {line['effective rows']:.0f} of {line['rows']:.0f} rows: much "
-                "of the answer is the outcome regression's beyond the data, and standard errors may be too small."
+                f"The {name} leaves an effective sample of {line['effective rows']:.0f} of {line['rows']:.0f} rows: "
+                "much of the answer is the outcome regression's beyond the data, and standard errors may be too small."
             )
     for message in messages:
         tell(message, PositivityWarning)
