@@ -50,7 +50,8 @@ def tell_collinear(matrix: Array, names: tuple[str, ...]) -> tuple[str, ...]:
         return ()
     # What is collinear on all rows is so on any of them: most tables are cleared by a few.
     screened = matrix[:: max(1, n // (SCREENED + 20 * p))]
-    if len(screened) > p and _independent(_correlations(screened)):
+    # A column that does not vary there is judged on all rows.
+    if len(screened) > p and np.ptp(screened, axis=0).all() and _independent(_correlations(screened)):
         return ()
     found = _dependent(_correlations(matrix))
     if not found:

@@ -79,6 +79,9 @@ class Table:
         """Return one column as a float array of shape (n,)."""
         if name in self.columns:
             return self.columns[name]
+        if name not in self.names:
+            there = ", ".join(map(repr, [*self.columns, *self.names]))
+            raise InputError(f"Column {name!r} is not in this table, which has {there}. Name it in a nuisance or role.")
         return np.asarray(self.covariates[:, self.names.index(name)])
 
     def matrix(self, names: Sequence[str]) -> Array:
@@ -219,6 +222,11 @@ def read_table(
 
 
 def _listed(role: str, names: object) -> tuple[str, ...]:
+    if isinstance(names, (set, frozenset)):
+        raise InputError(
+            f"`{role}` must be a list of column names; a set has no order, on which learners may depend. Sort it: "
+            f"{role}={sorted(map(str, names))!r}."
+        )
     if isinstance(names, str) or not isinstance(names, Sequence):
         raise InputError(f"`{role}` must be a list of column names, such as ['age', 'income']. Got {names!r} instead.")
     return tuple(names)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from causalif._design import tell_collinear
 from causalif._errors import DataWarning, DesignWarning, InputError
 from causalif.estimators.ate import ATE
 from causalif.table import Table, read_table
@@ -318,3 +319,18 @@ def test_a_million_rows_are_checked_in_a_moment() -> None:
     ):
         read_table(data, numbers={"outcome": "y"}, coded={"treatment": "a"}, adjust=names)
     assert time.process_time() - start < 2.0
+
+
+def test_a_rare_column_is_not_cleared_by_rows_where_it_never_varies() -> None:
+    rng = np.random.default_rng(0)
+    n = 20_000
+    rare = np.zeros(n)
+    rare[[1, 7, 13, 4001, 9003, 15_001]] = rng.normal(size=6)
+    matrix = np.column_stack([rng.normal(size=n), rare, 3 * rare])
+    with pytest.warns(DataWarning, match="'c' follows from 'b'"):
+        tell_collinear(matrix, ("a", "b", "c"))
+
+
+def test_a_set_of_covariates_is_told_to_be_sorted() -> None:
+    with pytest.raises(InputError, match=r"Sort it: adjust=\['a', 'b'\]"):
+        read_table(pd.DataFrame({"a": [1.0, 2], "b": [2.0, 1]}), numbers={}, adjust={"b", "a"})

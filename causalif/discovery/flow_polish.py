@@ -29,7 +29,10 @@ else:
 # Penalties relative to the mean eigenvalue of the features.
 LOWEST, HIGHEST, PENALTIES = -6, 2, 33
 LEAST_EIGENVALUE = 1e-6
+LEAST_SQUARE = 1e-30
 MOST_FREEDOM = 0.5
+# Of a standardised node: its noise has at least the smallest scale that the networks can give it, exp(-3).
+LEAST_VARIANCE = 0.0024787521766663585
 SHRINKAGES = 9
 
 
@@ -73,10 +76,11 @@ def ridge(given: Tensor, target: Tensor, fitted: int) -> Ridge:
     torch = need("torch")
     y = (target - target[:fitted].mean()).double()
     z = given - given[..., :fitted, :].mean(dim=-2, keepdim=True)
-    seen = z[..., :fitted, :]
-    values, vectors = torch.linalg.eigh((seen.mT @ seen).double())
+    # Products in float32 would swallow residuals below a hundredth of the target's spread.
+    seen = z[..., :fitted, :].double()
+    values, vectors = torch.linalg.eigh(seen.mT @ seen)
     values = values.clamp(min=0.0)
-    along = (vectors.mT @ (seen.mT @ y[:fitted, None].to(seen.dtype)).double())[..., 0]
+    along = (vectors.mT @ (seen.mT @ y[:fitted, None]))[..., 0]
     level = values.mean(dim=-1, keepdim=True).clamp(min=LEAST_EIGENVALUE * fitted)
     grid = torch.logspace(LOWEST, HIGHEST, PENALTIES, dtype=torch.float64).view(-1, 1, 1, 1)
     penalty = grid * level
@@ -85,11 +89,11 @@ def ridge(given: Tensor, target: Tensor, fitted: int) -> Ridge:
     unexplained = (y[:fitted] @ y[:fitted] - explained).clamp(min=torch.finfo(torch.float64).tiny)
     criterion = unexplained / (1 - freedom / fitted) ** 2
     best = criterion.masked_fill(freedom > MOST_FREEDOM * fitted, float("inf")).argmin(dim=0, keepdim=True)
-    spent, left = freedom.gather(0, best)[0], unexplained.gather(0, best)[0]
-    chosen = penalty.gather(0, best.unsqueeze(-1))[0]
-    coefficients = (vectors @ (along / (values + chosen)).unsqueeze(-1)).to(z.dtype)
-    residuals = y.to(z.dtype) - (z @ coefficients)[..., 0]
-    return Ridge(residuals, (left / (fitted - spent)).to(z.dtype), spent)
+    spent, chosen = freedom.gather(0, best)[0], penalty.gather(0, best.unsqueeze(-1))[0]
+    coefficients = vectors @ (along / (values + chosen)).unsqueeze(-1)
+    residuals = y - (z.double() @ coefficients)[..., 0]
+    variance = residuals[..., :fitted].square().sum(dim=-1) / (fitted - spent)
+    return Ridge(residuals.to(z.dtype), variance.clamp(min=LEAST_VARIANCE).to(z.dtype), spent)
 
 
 def polished(
@@ -142,7 +146,7 @@ def _log_density(law: Tensor, before: Tensor, fit: Ridge, fitted: int, t: float)
     """
     torch = need("torch")
     seen = fit.residuals[..., :fitted]
-    wider = (fit.variance / seen.square().mean(dim=-1)).sqrt().unsqueeze(-1)
+    wider = (fit.variance / seen.square().mean(dim=-1).clamp(min=LEAST_SQUARE)).sqrt().unsqueeze(-1)
     residuals = torch.cat([seen * wider, fit.residuals[..., fitted:]], dim=-1)
     log_spread = 0.5 * fit.variance.log().unsqueeze(-1)
     if t == 0:

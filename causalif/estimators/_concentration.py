@@ -26,7 +26,7 @@ def judged_influence(
     """
     names: Any = index
     if clusters is not None:
-        names, codes = np.unique(clusters, return_inverse=True)
+        codes, names = pd.factorize(clusters)
         influence = np.stack([np.bincount(codes, weights=column) for column in influence.T], axis=1)
     lines = [_line(psi, len(index)) for psi in influence.T]
     first, kurtosis, most, largest, moves = (list(column) for column in zip(*lines, strict=True))

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import re
+import zoneinfo
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
@@ -156,6 +157,9 @@ def _cell(item: object, where: str) -> Any:
 
 def _zoned(unit: str, zone: str, where: str) -> pd.DatetimeTZDtype:
     try:
+        # Other names may be paths of files.
+        if not re.fullmatch(r"UTC([+-]\d\d:\d\d)?", zone) and zone not in zoneinfo.available_timezones():
+            raise ValueError(zone)
         return pd.DatetimeTZDtype(unit, zone)  # type: ignore[call-overload]
     except (TypeError, ValueError, KeyError) as error:
         raise InputError(

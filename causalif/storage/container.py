@@ -21,7 +21,7 @@ from causalif.storage import codec
 
 _HEADER = "header.json"
 _NAME = re.compile(r"[a-z0-9_]{1,80}\.(npy|json)")
-_MAX_HEADER, _MAX_MEMBERS = 1 << 26, 100_000
+_MAX_HEADER, _MAX_MEMBERS = 1 << 22, 100_000
 _STAMP = (1980, 1, 1, 0, 0, 0)  # equal results give equal files
 MAGIC = b"PK\x03\x04"
 

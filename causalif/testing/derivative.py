@@ -226,7 +226,8 @@ def _supports(estimand: Estimand) -> dict[str, tuple[float, ...]]:
     for spec in specs:
         if isinstance(spec.target, str):
             support.setdefault(spec.target, OUTCOME_VALUES)
-    return support
+    outcome = getattr(estimand, "outcome", None)
+    return support | ({outcome: OUTCOME_VALUES} if isinstance(outcome, str) and outcome not in support else {})
 
 
 def _two_dimensional(phi: Array) -> Array:

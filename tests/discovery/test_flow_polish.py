@@ -15,8 +15,9 @@ from causalif.discovery.background import Background
 from causalif.discovery.columns import read_columns
 from causalif.discovery.families import parent_sets
 from causalif.discovery.flow_network import Shape, start
-from causalif.discovery.flow_polish import HIGHEST, LOWEST, PENALTIES, polished, ridge
+from causalif.discovery.flow_polish import HIGHEST, LEAST_VARIANCE, LOWEST, PENALTIES, polished, ridge
 from causalif.discovery.flow_score import Training, flow_score
+from causalif.discovery.flow_sem import FlowSEM
 
 ROWS, FITTED = 160, 120
 
@@ -129,3 +130,23 @@ def test_a_curve_is_found_where_training_was_too_short_for_it(monkeypatch):
     with_ridge = held_out(x, y)
     monkeypatch.setattr(Shape, "additive", False)
     assert with_ridge > held_out(x, y) + 100
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-3, 0.02])
+def test_small_noise_keeps_its_size(noise):
+    """In float32 products the residual sum of squares of so small a noise would be lost, or negative."""
+    generator = torch.Generator().manual_seed(1)
+    given = torch.randn((1, 1, 2_000, 6), generator=generator)
+    exact = given[0, 0].sum(dim=-1) / 6**0.5
+    fit = ridge(given, exact + noise * torch.randn(2_000, generator=generator), 1_500)
+    assert torch.isfinite(fit.residuals).all()
+    assert fit.residuals.abs().max() < 6 * noise + 1e-4
+    assert fit.variance.item() == pytest.approx(max(noise**2, LEAST_VARIANCE), rel=0.1)
+
+
+def test_an_exact_relation_is_scored():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=200)
+    table = pd.DataFrame({"x": x, "y": x**2, "z": rng.normal(size=200)})
+    found = FlowSEM(networks=2, steps=100, bag=0, progress=False).fit(table)
+    assert np.isfinite(found.edge_probabilities.to_numpy()).all()

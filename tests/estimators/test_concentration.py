@@ -75,3 +75,10 @@ def test_no_influence_at_all_is_no_share():
     table, warned = judged_influence(np.zeros((4, 1)), ("t",), pd.RangeIndex(4))
     assert table.at["t", "largest share"] == 0
     assert warned == []
+
+
+def test_clusters_of_text_and_numbers():
+    labels = np.array([1, "1", 2, 2, "b", 1], dtype=object)
+    psi = np.array([[1.0], [-1.0], [5.0], [5.0], [-10.0], [0.0]])
+    table, _ = judged_influence(psi, ("t",), pd.RangeIndex(6), labels)
+    assert table.at["t", "largest unit"] in {2, "b"}

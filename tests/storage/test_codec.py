@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from causalif._errors import InputError
-from causalif.storage.codec import Reader, Writer, from_json, to_json
+from causalif.storage.codec import Reader, Writer, _zoned, from_json, to_json
 
 DAYS = pd.DatetimeIndex(["2024-03-29", "2024-03-30", "2024-03-31", "2024-04-01"])
 INDEXES = {
@@ -117,3 +117,14 @@ def test_other_settings_are_refused_by_name(value):
 def test_unknown_marks_are_refused(value):
     with pytest.raises(InputError, match="unknown mark"):
         from_json(value)
+
+
+@pytest.mark.parametrize("zone", ["dateutil//etc/passwd", "dateutil/../../../etc/passwd", "tzlocal()", "../UTC"])
+def test_names_of_files_are_no_time_zones(zone):
+    with pytest.raises(InputError, match="time zone"):
+        _zoned("ns", zone, "index")
+
+
+@pytest.mark.parametrize("zone", ["UTC", "UTC+02:00", "Europe/Rome"])
+def test_common_time_zones_are_read(zone):
+    assert str(_zoned("ns", zone, "index").tz) == zone
