@@ -17,13 +17,13 @@ DOUBTED_SHARE, TIMES_NORMAL = 0.5, 3.0
 MOST = 10
 
 
-def judged_influence(
-    influence: Array, labels: tuple[str, ...], index: pd.Index, clusters: npt.NDArray[np.generic] | None = None
-) -> tuple[pd.DataFrame, list[str]]:
-    """Return per term how concentrated the influence values are, and the warnings given where they are too much so.
+Clusters = npt.NDArray[np.generic] | None
 
-    Units are rows, or clusters where there are any.
-    """
+
+def influence_table(
+    influence: Array, labels: tuple[str, ...], index: pd.Index, clusters: Clusters = None
+) -> pd.DataFrame:
+    """Return per term how concentrated the influence values are; units are rows, or clusters where there are any."""
     names: Any = index
     if clusters is not None:
         codes, names = pd.factorize(clusters)
@@ -37,15 +37,22 @@ def judged_influence(
         "largest unit": [names[unit] for unit in first],
         "effect of leaving it out": moves,
     }
-    worst = int(np.argmax(largest))
-    bound = max(DOUBTED_SHARE, TIMES_NORMAL * 2 * np.log(len(names)) / len(names))
-    unit = "row" if clusters is None else "cluster"
-    warned = (
-        [_warn(f"{unit}, {names[first[worst]]!s},", largest[worst], labels[worst], moves[worst])]
-        if largest[worst] > bound
-        else []
-    )
-    return pd.DataFrame(columns, index=pd.Index(labels, name="term")), warned
+    return pd.DataFrame(columns, index=pd.Index(labels, name="term"))
+
+
+def judged_influence(
+    influence: Array, labels: tuple[str, ...], index: pd.Index, clusters: Clusters = None
+) -> tuple[pd.DataFrame, list[str]]:
+    """Return the table, and the warnings given where a term hangs on one unit."""
+    table = influence_table(influence, labels, index, clusters)
+    units = len(index) if clusters is None else len(pd.unique(clusters))
+    bound = max(DOUBTED_SHARE, TIMES_NORMAL * 2 * np.log(units) / units)
+    worst = int(table["largest share"].to_numpy().argmax())
+    share, moves = (float(table[name].to_numpy()[worst]) for name in ("largest share", "effect of leaving it out"))
+    unit = table["largest unit"].iat[worst]
+    if share <= bound:
+        return table, []
+    return table, [_warn(f"{'row' if clusters is None else 'cluster'}, {unit!s},", share, labels[worst], moves)]
 
 
 def _line(psi: Array, n: int) -> tuple[int, float, float, float, float]:

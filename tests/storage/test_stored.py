@@ -268,7 +268,6 @@ def test_sets_of_every_kind_come_back() -> None:
     assert unpack_sets(json.loads(json.dumps(pack_sets(listed)))) == listed
 
 
-@pytest.mark.filterwarnings("ignore:One row, 183")
 def test_a_shift_is_defined_below_the_table_of_a_loaded_result_too(data: pd.DataFrame, tmp_path: Path) -> None:
     moved = data.assign(A=data["A"] + np.random.default_rng(1).normal(size=len(data)))
     dag = ci.parse_dag(GRAPH)
