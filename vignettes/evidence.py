@@ -489,9 +489,9 @@ averaged over graphs is an average over both orders, not the truth of the one gr
 truth, same path: {covered("study_sigma", "A -> L -> Y")}.
 
 **Graphs.** `SplineSEM` charges a parent with {coefficients} coefficients, so that weak linear effects stay unseen which
-`LinearSEM` finds: where effects are linear, ask for that. `FlowSEM` approximates a posterior, and there are draws
-on which it holds a path to be stable that does not exist. The benchmark looks at few draws, which is no study of that;
-the largest stability of a false path in each of them: {false_paths()}.
+`LinearSEM` finds: where effects are linear, ask for that. `FlowSEM` rests on densities of held-out rows, which
+a gross outlier can sway: look at the columns first. The benchmark looks at few draws; the largest stability of a false
+path in each of them: {false_paths()}.
 
 **Effects.** Where the treatment affects a confounder, `WCDE` has the sequential formula, for discrete mediators only.
 There are no difference-in-differences, no discontinuities, no survival outcomes, no forests of heterogeneous effects,

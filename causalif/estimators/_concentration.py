@@ -16,7 +16,6 @@ from causalif._validate import Array
 DOUBTED_SHARE, TIMES_NORMAL = 0.5, 3.0
 MOST = 10
 
-
 Clusters = npt.NDArray[np.generic] | None
 
 

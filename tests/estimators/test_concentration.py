@@ -39,7 +39,7 @@ def test_weights_of_both_arms_and_among_the_treated():
     fit = ci.ATE(**question).fit(data)
     table, pi = fit.diagnostics["weights"], fit.nuisances["pi1"]
     w = data["a"] / pi
-    assert list(table.index) == ["a = 1.0", "a = 0.0"] or list(table.index) == ["a = 1", "a = 0"]
+    assert list(table.index) == ["a = 1", "a = 0"]
     assert np.isclose(table["mean weight"].iloc[0], w.mean())
     assert np.isclose(table["effective rows"].iloc[0], w.sum() ** 2 / (w @ w))
     treated = ci.ATE(**question, target="treated").fit(data).diagnostics["weights"]
