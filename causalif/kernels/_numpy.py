@@ -7,8 +7,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from itertools import chain, islice, product
-from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,107 +16,21 @@ import numpy.typing as npt
 
 from causalif._validate import Array
 from causalif.kernels._inputs import thread_pools
-from causalif.kernels._points import CHUNK, TILE, Points, aligned, far_tiles, right_form, spans
-from causalif.kernels.base import RadialKernel
+from causalif.kernels._points import CHUNK, TILE, Points, all_light, far_tiles, spans
+from causalif.kernels._tiles import (
+    Panels,
+    Workspace,
+    clear_diagonal,
+    column_totals,
+    functions,
+    has_small_products,
+    row_totals,
+)
+from causalif.kernels.base import Gaussian
 
-Rows: TypeAlias = Sequence[npt.NDArray[Any]]
 Pair: TypeAlias = tuple[slice, slice]
 
-# Rows that are added up in float32 before float64 takes over, where BLAS adds one row after the other.
-GROUP = 128
-# Squared distances under this share of the squared norms are taken anew from differences, for kernels with a kink.
-NEAR = 1e-9
-PAIRS_AT_ONCE = 2**20
 SECONDS_BEFORE_A_BAR = 2.0
-# Where OpenBLAS multiplies small matrices without copying them first, a tile is filled block by block: on these
-# processors, up to this many multiplications, in blocks of 64 columns, or of all where there are few (in steps of one
-# vector register), and as many rows as then fit.
-SMALL_PRODUCTS = frozenset({"SkylakeX", "Cooperlake", "SapphireRapids"})
-SMALL, WIDTH, WIDEST, STEP, HEIGHTS = 10**6, 64, 240, 16, (64, 32, 16)
-
-
-def _vectorised_exp2() -> bool:
-    """Whether this numpy, on this processor, has more than the C library's loop for exp2 in float32."""
-    from numpy.lib import introspect
-
-    found = introspect.opt_func_info(func_name="^exp2$", signature="float32").get("exp2", {})
-    return not next(iter(found.values()), {"current": "baseline"})["current"].startswith("baseline")
-
-
-def _exp2_by_exp(x: npt.NDArray[Any], out: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    np.multiply(x, np.log(2.0).astype(x.dtype), out=out)
-    return np.exp(out, out=out)
-
-
-def functions() -> Any:
-    """Return numpy's functions, exp2 replaced by exp where only the latter is vectorised."""
-    if _vectorised_exp2():
-        return np
-    names = ("abs", "add", "multiply", "reciprocal", "sqrt", "square")
-    return SimpleNamespace(**{name: getattr(np, name) for name in names}, exp2=_exp2_by_exp)
-
-
-def _has_small_products() -> bool:
-    """Whether numpy multiplies by an OpenBLAS with kernels for small matrices."""
-    pools = thread_pools().select(internal_api="openblas").lib_controllers
-    return any(getattr(pool, "architecture", None) in SMALL_PRODUCTS for pool in pools)
-
-
-class Workspace:
-    """Buffers for one tile; each task has its own."""
-
-    def __init__(self, kernels: Sequence[RadialKernel], dtype: npt.DTypeLike, xp: Any, small: bool) -> None:
-        self.kernels, self.xp, self.small = kernels, xp, small
-        count = len(kernels) + max(kernel.buffers for kernel in kernels)
-        self.flat = aligned((count, TILE * TILE), dtype)
-
-    def turned(self, rows: Rows) -> list[npt.NDArray[Any]]:
-        """Return right forms, in panels as wide as the products that are taken with them."""
-        width = -(-len(rows[0]) // STEP) * STEP
-        width = width if width <= WIDEST else WIDTH
-        small = self._height(max(part.shape[1] for part in rows), width)
-        return [right_form(part, width if small else len(part)) for part in rows]
-
-    def _height(self, depth: int, width: int) -> int:
-        """Return the rows of a small block, 0 where one product fills the tile."""
-        fitting = (height for height in HEIGHTS if height * width * depth <= SMALL)
-        return next(fitting, 0) if self.small else 0
-
-    def values(self, left: Rows, right: Rows, m: int) -> npt.NDArray[Any]:
-        """Return the kernel between rows and right forms of ``m`` rows, in a buffer that the next call overwrites."""
-        n = len(left[0])
-        height = self._height(max(part.shape[1] for part in left), right[0].shape[2])
-        tiles = self.flat[:, : n * right[0].shape[0] * right[0].shape[2]].reshape(len(self.flat), n, -1)
-        own = tiles[: len(self.kernels)]
-        for kernel, tile, a, b in zip(self.kernels, own, left, right, strict=True):
-            _multiply(a, b, tile, height)
-            if kernel.rough:
-                _take_near_pairs_anew(tile[:, :m], a, b)
-            kernel.profile(self.xp, tile, list(tiles[len(self.kernels) :]))
-        for other in own[1:]:
-            np.multiply(own[0], other, out=own[0])
-        return own[0][:, :m]
-
-
-def _multiply(a: npt.NDArray[Any], panels: npt.NDArray[Any], out: npt.NDArray[Any], height: int) -> None:
-    """Fill ``out`` with the product of rows and panels, in blocks of ``height`` rows."""
-    (n, depth), (count, _, width) = a.shape, panels.shape
-    whole = n // height * height if height else 0
-    for part, rows in ((slice(0, whole), height), (slice(whole, n), n - whole)):
-        if part.start < part.stop:
-            blocks = out[part].reshape(-1, rows, count, width).transpose(2, 0, 1, 3)
-            np.matmul(a[part].reshape(-1, rows, depth), panels[:, None], out=blocks)
-
-
-def _take_near_pairs_anew(e: Array, left: Array, right: Array) -> None:
-    """Replace the exponents of near duplicates by sums of squared differences, which cancel nothing."""
-    heavy = -left[:, -2].min() - right[:, -1].min()
-    first, second = np.nonzero(e > -NEAR * heavy)
-    size, width = max(1, PAIRS_AT_ONCE // left.shape[1]), right.shape[2]
-    for part in spans(len(first), size):
-        i, j = first[part], second[part]
-        gap = left[i, :-2] - right[j // width, :-2, j % width]
-        e[i, j] = np.einsum("ij,ij->i", gap, gap) * -0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,34 +46,72 @@ class Side:
     scale : ndarray of shape (k,)
         These largest sizes.
     single : ndarray of shape (n, k)
-        The weights in the type of the tiles.
+        The weights in the type of the tiles, times `decay`.
+    decay : ndarray of shape (n, 1), optional
+        2^(-|x|²/2), where it is left out of the tiles.
     """
 
     points: Points
     weights: Array
     scale: Array
     single: npt.NDArray[Any]
+    decay: Array | None
 
     @classmethod
-    def of(cls, points: Points, weights: Array | None) -> Side:
-        """Order and scale weights of shape (n, k); None stands for ones."""
+    def of(cls, points: Points, weights: Array | None, apart: bool) -> Side:
+        """Order and scale weights of shape (n, k), None stands for ones; ``apart`` leaves the norms out of tiles."""
         if weights is None:
             weights = np.ones((len(points), 1))
         scale = np.abs(weights).max(axis=0, initial=0.0)
         scale = np.where(scale > 0, scale, 1.0)
         ordered = weights[points.order] / scale
-        return cls(points, ordered, scale, ordered.astype(points.rows[0].dtype))
+        decay = np.exp2(-points.norms.values.T) if apart else None
+        single = ordered if decay is None else ordered * decay
+        return cls(points, ordered, scale, single.astype(points.rows[0].dtype), decay)
+
+    def left(self, part: slice) -> list[npt.NDArray[Any]]:
+        """Return rows for the left of a product."""
+        depth = slice(None) if self.decay is None else slice(-2)
+        return [rows[part, depth] for rows in self.points.rows]
+
+    def right(self, start: int, small: bool) -> list[Panels]:
+        """Return the tiles of a chunk for the right of a product."""
+        chunk = slice(start, start + CHUNK)
+        rows, weights = [part[chunk] for part in self.points.rows], self.single[chunk]
+        tiles = [Panels.of([x[q] for x in rows], weights[q], small) for q in spans(len(weights), TILE)]
+        return tiles if self.decay is None else [tile.without_norms() for tile in tiles]
 
     def put_back(self, sums: Array, scale: Array) -> Array:
         """Return sums in the order of the caller's rows, times the scale of the other side's weights."""
         back = np.empty_like(sums)
-        back[self.points.order] = sums * scale
+        back[self.points.order] = sums * scale if self.decay is None else sums * scale * self.decay
         return back
+
+
+def norms_stay_apart(left: Points, right: Points) -> bool:
+    """Whether 2^(x·y - |x|²/2 - |y|²/2) may be taken as three factors: the tile's, and two that go into the sums."""
+    if len(left.factors) > 1 or not isinstance(left.factors[0].kernel, Gaussian):
+        return False
+    return all(all_light(side.norms.values, side.factors) for side in (left, right))
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """Two sides, and whether they are the same rows, each pair then being looked at once."""
+    """Two sides, and whether they are the same rows, each pair then being looked at once.
+
+    Parameters
+    ----------
+    left, right : Side
+        The sides.
+    symmetric, columns : bool
+        Whether they are the same rows; whether column sums are wanted.
+    xp : object
+        Functions of arrays.
+    small : bool
+        Whether small products are fast.
+    panels : callable
+        Returns the tiles of the right side's chunk that starts at a row.
+    """
 
     left: Side
     right: Side
@@ -167,38 +119,36 @@ class Job:
     columns: bool
     xp: Any
     small: bool
+    panels: Callable[[int], list[Panels]]
 
     def pairs(self) -> Iterator[Pair]:
         """Pairs of chunks in the order in which their sums are added."""
-        for i in spans(len(self.left.points), CHUNK):
-            for j in spans(len(self.right.points), CHUNK):
+        for j in spans(len(self.right.points), CHUNK):
+            for i in spans(len(self.left.points), CHUNK):
                 if not self.symmetric or j.start >= i.start:
                     yield i, j
 
     def run(self, pair: Pair) -> tuple[Array, Array]:
         """Return the sums over the columns of each row and over the rows of each column of a pair of chunks."""
         i, j = pair
-        a, b = self.left.points, self.right.points
-        dtype, kernels = a.rows[0].dtype, [factor.kernel for factor in a.factors]
-        space, wide = Workspace(kernels, dtype, self.xp, self.small), None
+        kernels = [factor.kernel for factor in self.left.points.factors]
+        space, wide = Workspace(kernels, self.left.points.rows[0].dtype, self.xp), None
         rows = np.zeros((i.stop - i.start, self.right.weights.shape[1]))
         columns = np.zeros((j.stop - j.start, self.left.weights.shape[1]))
-        left, w_left, w_right = [part[i] for part in a.rows], self.left.single[i], self.right.single[j]
-        right, turned = [], None
+        left, w_left, panels = self.left.left(i), self.left.single[i], self.panels(j.start)
         for p, q, far in self._tiles(i, j):
-            if q != turned:
-                right, turned = space.turned([part[j][q] for part in b.rows]), q
+            right, w = panels[q.start // TILE], w_left[p]
             if far:
-                wide = wide or Workspace(kernels, np.float64, self.xp, self.small)
-                tile, *w = self._wide(wide, _moved(p, i), _moved(q, j))
+                wide = wide or Workspace(kernels, np.float64, self.xp)
+                tile, right, w = self._wide(wide, _moved(p, i), _moved(q, j))
             else:
-                tile, *w = space.values([x[p] for x in left], right, q.stop - q.start), w_left[p], w_right[q]
+                tile = space.values([x[p] for x in left], right)
             on_diagonal = self.symmetric and i == j and p == q
             if on_diagonal:
-                np.fill_diagonal(tile, 0.0)
-            rows[p] += row_totals(tile, w[1])
+                clear_diagonal(tile)
+            rows[p] += row_totals(tile, right.weights)
             if self.columns and not on_diagonal:
-                columns[q] += row_totals(tile.T, w[0])
+                columns[q] += column_totals(tile, w, right.size)
         return rows, columns
 
     def _tiles(self, i: slice, j: slice) -> Iterator[tuple[slice, slice, bool]]:
@@ -214,10 +164,10 @@ class Job:
             if not (self.symmetric and i == j and row > column):
                 yield p[row], q[column], bool(far[row, column])
 
-    def _wide(self, space: Workspace, p: slice, q: slice) -> tuple[Array, Array, Array]:
+    def _wide(self, space: Workspace, p: slice, q: slice) -> tuple[Array, Panels, Array]:
         """Evaluate one tile in float64, from the rows as they were given."""
-        left, right = self.left.points.exact(p), space.turned(self.right.points.exact(q))
-        return space.values(left, right, q.stop - q.start), self.left.weights[p], self.right.weights[q]
+        right = Panels.of(self.right.points.exact(q), self.right.weights[q], self.small)
+        return space.values(self.left.points.exact(p), right), right, self.left.weights[p]
 
 
 def _moved(part: slice, whole: slice) -> slice:
@@ -225,24 +175,29 @@ def _moved(part: slice, whole: slice) -> slice:
     return slice(whole.start + part.start, whole.start + part.stop)
 
 
-def row_totals(tile: npt.NDArray[Any], weights: npt.NDArray[Any]) -> Array:
-    """Return tile @ weights, groups of terms added in the type of the tile and the sums of groups in float64."""
-    whole = len(weights) // GROUP * GROUP
-    grouped = tile[:, :whole].reshape(len(tile), -1, GROUP).transpose(1, 0, 2)
-    parts = np.matmul(grouped, weights[:whole].reshape(-1, GROUP, weights.shape[1]))
-    total: Array = np.add.reduce(parts, axis=0, dtype=np.float64)
-    return total if whole == len(weights) else total + tile[:, whole:] @ weights[whole:]
-
-
-def sums(left: Side, right: Side, *, symmetric: bool, columns: bool, threads: int, progress: bool) -> list[Array]:
-    """Return row sums and column sums, each in the order of the caller's rows.
+def sums(
+    left: Points,
+    right: Points,
+    weights: tuple[Array | None, Array | None],
+    *,
+    symmetric: bool,
+    columns: bool,
+    threads: int,
+    progress: bool,
+) -> list[Array]:
+    """Return row sums and column sums, each in the order of the caller's rows; ``weights`` are of left and right.
 
     The sums of every pair of chunks are added in one order whatever the number of threads, so that no digit of the
     result depends on it.
     """
-    job = Job(left, right, symmetric, columns or symmetric, functions(), _has_small_products())
-    rows = np.zeros((len(left.points), right.weights.shape[1]))
-    down = rows if symmetric else np.zeros((len(right.points), left.weights.shape[1]))
+    apart, small = norms_stay_apart(left, right), has_small_products()
+    b = Side.of(right, weights[1], apart)
+    a = b if symmetric else Side.of(left, weights[0], apart)
+    # Pairs that follow each other share the right side, which is turned for as many of them as are under way.
+    panels = lru_cache(maxsize=threads + 1)(partial(b.right, small=small))
+    job = Job(a, b, symmetric, columns or symmetric, functions(), small, panels)
+    rows = np.zeros((len(left), b.weights.shape[1]))
+    down = rows if symmetric else np.zeros((len(right), a.weights.shape[1]))
     pairs = list(job.pairs())
     with thread_pools().limit(limits=1, user_api="blas"):
         # Closing stops the threads at once where an interrupt falls between two results.
@@ -251,7 +206,7 @@ def sums(left: Side, right: Side, *, symmetric: bool, columns: bool, threads: in
                 rows[i] += across
                 if job.columns:
                     down[j] += along
-    return [left.put_back(rows, right.scale), right.put_back(down, left.scale)]
+    return [a.put_back(rows, b.scale), b.put_back(down, a.scale)]
 
 
 def in_order(run: Callable[[Any], Any], tasks: Sequence[Any], threads: int) -> Generator[Any, None, None]:
@@ -294,11 +249,13 @@ def with_bar(items: Iterable[Any], total: int, wanted: bool) -> Iterable[Any]:
 
 def dense(left: Points, right: Points) -> Array:
     """Return the kernel between all rows, tile by tile, in the order of the caller's rows."""
-    space = Workspace([factor.kernel for factor in left.factors], np.float64, functions(), _has_small_products())
-    out = np.empty((len(left), len(right)))
+    space = Workspace([factor.kernel for factor in left.factors], np.float64, functions())
+    out, small = np.empty((len(left), len(right))), has_small_products()
     with thread_pools().limit(limits=1, user_api="blas"):
         for q in spans(len(right), TILE):
-            turned = space.turned([part[q] for part in right.rows])
+            size = q.stop - q.start
+            panels = Panels.of([part[q] for part in right.rows], np.ones((size, 1)), small)
             for p in spans(len(left), TILE):
-                out[p, q] = space.values([part[p] for part in left.rows], turned, q.stop - q.start)
+                tile = space.values([part[p] for part in left.rows], panels)
+                out[p, q] = tile.transpose(1, 0, 2).reshape(tile.shape[1], -1)[:, :size]
     return out

@@ -18,7 +18,6 @@ from causalif.kernels.base import Gaussian, Kernel, Product, RadialKernel, SameL
 CHUNK = 4096
 TILE = 512
 PIECE = 256  # rows that are made ready at once, which stay in cache in float64
-LINE = 64  # bytes of a cache line
 HALF_ULP = 2.0**-24
 # Largest error of a single kernel value that a tile may have in float32 before it is evaluated in float64. Errors of
 # single values average out in the sums.
@@ -113,7 +112,7 @@ class Points:
     order : ndarray of int, shape (n,)
         Row behind each position; rows move within their chunk only, those far from the centre to its end.
     rows : tuple of ndarray, shape (n, d_f + 2), one per factor
-        [x, -|x|²/2, 1]; with `right_form` of the other side the product is the exponent.
+        [x, -|x|²/2, 1]; with [y, 1, -|y|²/2] of the other side the product is the exponent.
     norms : Norms
         |x|²/2 by tile.
     """
@@ -152,28 +151,6 @@ def augmented(x: Array, dtype: np.dtype[Any]) -> tuple[npt.NDArray[Any], Array]:
     rows[:, d] = -norms
     rows[:, d + 1] = 1.0
     return rows, norms
-
-
-def right_form(rows: npt.NDArray[Any], width: int) -> npt.NDArray[Any]:
-    """Return [y, 1, -|y|²/2], one row a column, in panels of ``width`` columns; the last is filled up with zeros."""
-    n, d = len(rows), rows.shape[1] - 2
-    right = aligned((-(-n // width), d + 2, width), rows.dtype)
-    for panel, part in zip(right, spans(n, width), strict=True):
-        filled = part.stop - part.start
-        panel[:d, :filled] = rows[part, :d].T
-        panel[d] = 1.0
-        panel[d + 1, :filled] = rows[part, d]
-        panel[:, filled:] = 0.0
-    return right
-
-
-def aligned(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """Return an empty array that starts at a cache line: vectors that cross lines cost the product a sixth."""
-    dtype = np.dtype(dtype)
-    size = int(np.prod(shape))
-    room = np.empty(size + LINE // dtype.itemsize, dtype=dtype)
-    skipped = -room.ctypes.data % LINE // dtype.itemsize
-    return room[skipped : skipped + size].reshape(shape)
 
 
 def spans(n: int, size: int) -> Iterator[slice]:

@@ -13,8 +13,9 @@ import torch
 
 from causalif._errors import InputError
 from causalif._validate import Array
-from causalif.kernels._numpy import GROUP, NEAR, PAIRS_AT_ONCE, with_bar
+from causalif.kernels._numpy import with_bar
 from causalif.kernels._points import Factor, Norms, all_light, factors_of, far_tiles, spans
+from causalif.kernels._tiles import GROUP, NEAR, PAIRS_AT_ONCE
 from causalif.kernels.base import RadialKernel
 
 if TYPE_CHECKING:

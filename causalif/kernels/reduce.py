@@ -414,13 +414,13 @@ def _solve_numpy(request: Request) -> tuple[Array, Array]:
     if request.symmetric:
         pieces = [below(on_cpu(request.A), pieces)]
     others = pieces if request.symmetric else [below(on_cpu(request.B), _pieces(request, request.B))]
-    right, (rows, columns), end = _numpy.Side.of(others[0], request.weights_b), _empty(request), 0
+    (rows, columns), end = _empty(request), 0
     for piece in pieces:
         part, end = slice(end, end + len(piece)), end + len(piece)
-        left = _numpy.Side.of(piece, None if request.weights_a is None else request.weights_a[part])
         rows[part], onto = _numpy.sums(
-            left,
-            right,
+            piece,
+            others[0],
+            (None if request.weights_a is None else request.weights_a[part], request.weights_b),
             symmetric=request.symmetric,
             columns=request.columns,
             threads=request.threads,

@@ -127,8 +127,8 @@ def _hashes(rows: Any, codes: Any) -> npt.NDArray[np.uint64]:
     drawn = np.random.default_rng(0).integers(2**63, size=plain.shape[1] + 1, dtype=np.uint64)
     odd = drawn * np.uint64(2) + np.uint64(1)
     out = np.empty(len(plain), dtype=np.uint64)
-    for start in range(0, len(plain), 4096):
-        part = slice(start, start + 4096)
+    for start in range(0, len(plain), 512):
+        part = slice(start, start + 512)
         bits = np.ascontiguousarray(plain[part] + plain.dtype.type(0)).view(wide).astype(np.uint64)
         # Multiplying moves low bits up only; the product with its high half folded back mixes both.
         mixed = bits * odd[:-1]

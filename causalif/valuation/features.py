@@ -14,7 +14,7 @@ from causalif._errors import DataWarning, InputError, tell
 from causalif._validate import Array
 from causalif.valuation.inputs import is_tensor
 
-_CHUNK = 4096
+_CHUNK = 512  # rows whose float64 copies stay in cache
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,6 +27,7 @@ from causalif.kernels import (
 )
 from causalif.kernels import _numpy as engine
 from causalif.kernels import _points as points
+from causalif.kernels import _tiles as tiles
 
 # In float32, means of kernel values are promised to this.
 PROMISED = 2e-7
@@ -321,7 +322,7 @@ def test_exp_where_exp2_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some processors have a fast exp only; the digits are as good."""
     A, B = rows(700, 3, 0), rows(600, 3, 1)
     exact = row_sums(A, B, Gaussian(1.5), precision="float64").sums
-    monkeypatch.setattr(engine, "_vectorised_exp2", lambda: False)
+    monkeypatch.setattr(tiles, "_vectorised_exp2", lambda: False)
     for kernel in (Gaussian(1.5), GaussianMixture((1.5, 1.5))):
         assert np.abs(row_sums(A, B, kernel).sums - exact).max() <= PROMISED * len(B)
 
@@ -344,8 +345,43 @@ def test_small_blocks_give_what_whole_tiles_give(
     for precision in ("float32", "float64"):
         found = []
         for small in (False, True):
-            monkeypatch.setattr(engine, "_has_small_products", lambda small=small: small)
+            monkeypatch.setattr(engine, "has_small_products", lambda small=small: small)
             found.append(row_sums_both(A, B, kernel, precision=precision))  # type: ignore[arg-type]
         whole, blocks = found
         np.testing.assert_allclose(blocks.rows, whole.rows, rtol=0, atol=tolerance(precision) * m)
         np.testing.assert_allclose(blocks.columns, whole.columns, rtol=0, atol=tolerance(precision) * n)
+
+
+@pytest.mark.parametrize("columns", [1, 3])
+def test_norms_in_the_weights_give_what_norms_in_the_product_give(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no row is far from the centre, a Gaussian's norms are taken out of the tiles."""
+    A, B, draw = rows(700, 20, 3), rows(600, 20, 4), np.random.default_rng(5)
+    kernel, v, w = Gaussian(6.0), draw.normal(size=(700, columns)), draw.normal(size=(600, columns))
+    asked = []
+
+    def never(*sides: object) -> bool:
+        asked.append(found(*sides))
+        return False
+
+    found = engine.norms_stay_apart
+    apart = row_sums_both(A, B, kernel, weights_a=v, weights_b=w, precision="float64")
+    alone = row_sums(A, None, kernel, v, symmetric=True, precision="float64").sums
+    monkeypatch.setattr(engine, "norms_stay_apart", never)
+    together = row_sums_both(A, B, kernel, weights_a=v, weights_b=w, precision="float64")
+    assert asked == [True]
+    np.testing.assert_allclose(apart.rows, together.rows, atol=1e-11)
+    np.testing.assert_allclose(apart.columns, together.columns, atol=1e-11)
+    same = row_sums(A, None, kernel, v, symmetric=True, precision="float64").sums
+    np.testing.assert_allclose(alone, same, atol=1e-11)
+
+
+def test_norms_stay_in_the_product_far_from_the_centre() -> None:
+    """2^(|x|²/2) would leave the range of float32."""
+    A, zero = rows(301, 4, 1), np.zeros(rows(301, 4, 1).shape[1])
+    A[-1] = 60.0
+    near = row_sums(A[:-1], A[:-1], Gaussian(2.0), center=zero)
+    far = row_sums(A, A, Gaussian(2.0), center=zero)
+    np.testing.assert_allclose(far.sums[:-1], near.sums, atol=2e-7 * 300)
+    assert far.sums[-1] == pytest.approx(1.0, abs=1e-6)

@@ -1,0 +1,197 @@
+"""One tile of a kernel matrix: its product in panels, the kernel's profile and the sums, all while it is in cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from causalif._validate import Array
+from causalif.kernels._inputs import thread_pools
+from causalif.kernels._points import TILE, spans
+from causalif.kernels.base import RadialKernel
+
+Rows: TypeAlias = Sequence[npt.NDArray[Any]]
+
+LINE = 64  # bytes of a cache line
+# A tile is stored in panels, each a few columns wide and as long as the tile, whose products are taken one by one.
+PANEL, STEP = 256, 16  # columns; widths are in steps of one vector register
+# Where OpenBLAS multiplies small matrices without copying them first, panels are narrow and filled in blocks of rows:
+# on these processors, up to this many multiplications, in panels of 64 columns, or of all where there are few, and as
+# many rows as then fit.
+SMALL_PRODUCTS = frozenset({"SkylakeX", "Cooperlake", "SapphireRapids"})
+SMALL, NARROW, WIDEST, HEIGHTS = 10**6, 64, 240, (64, 32, 16)
+# Rows that are added up in float32 before float64 takes over, where BLAS adds one row after the other.
+GROUP = 128
+# Squared distances under this share of the squared norms are taken anew from differences, for kernels with a kink.
+NEAR = 1e-9
+PAIRS_AT_ONCE = 2**20
+
+
+def _vectorised_exp2() -> bool:
+    """Whether this numpy, on this processor, has more than the C library's loop for exp2 in float32."""
+    from numpy.lib import introspect
+
+    found = introspect.opt_func_info(func_name="^exp2$", signature="float32").get("exp2", {})
+    return not next(iter(found.values()), {"current": "baseline"})["current"].startswith("baseline")
+
+
+def _exp2_by_exp(x: npt.NDArray[Any], out: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    np.multiply(x, np.log(2.0).astype(x.dtype), out=out)
+    return np.exp(out, out=out)
+
+
+def functions() -> Any:
+    """Return numpy's functions, exp2 replaced by exp where only the latter is vectorised."""
+    if _vectorised_exp2():
+        return np
+    names = ("abs", "add", "multiply", "reciprocal", "sqrt", "square")
+    return SimpleNamespace(**{name: getattr(np, name) for name in names}, exp2=_exp2_by_exp)
+
+
+def has_small_products() -> bool:
+    """Whether numpy multiplies by an OpenBLAS with kernels for small matrices."""
+    pools = thread_pools().select(internal_api="openblas").lib_controllers
+    return any(getattr(pool, "architecture", None) in SMALL_PRODUCTS for pool in pools)
+
+
+@dataclass(frozen=True, eq=False)
+class Panels:
+    """The right side of a tile, its rows as columns, with their weights.
+
+    Parameters
+    ----------
+    rows : list of ndarray of shape (count, depth, width), one per factor
+        [y, 1, -|y|²/2], one row a column.
+    weights : ndarray of shape (count, width, k)
+        Zero beyond the last row.
+    size : int
+        Number of rows.
+    height : int
+        Rows of the left side in one product; 0 for all.
+    """
+
+    rows: list[npt.NDArray[Any]]
+    weights: npt.NDArray[Any]
+    size: int
+    height: int
+
+    @classmethod
+    def of(cls, rows: Rows, weights: npt.NDArray[Any], small: bool) -> Panels:
+        """Turn rows [y, -|y|²/2, 1]; ``small`` says whether small products are fast."""
+        m, depth = len(rows[0]), max(part.shape[1] for part in rows)
+        width = _stepped(m) if _stepped(m) <= WIDEST else NARROW
+        fitting = (height for height in HEIGHTS if small and height * width * depth <= SMALL)
+        height = next(fitting, 0)
+        if height == 0:
+            width = _stepped(-(-m // -(-m // PANEL)))
+        count = -(-m // width)
+        filled = np.zeros((count * width, weights.shape[1]), dtype=weights.dtype)
+        filled[:m] = weights
+        return cls([_turned(part, width) for part in rows], filled.reshape(count, width, -1), m, height)
+
+    def without_norms(self) -> Panels:
+        """Leave the norms out of the product."""
+        return Panels([part[:, :-2] for part in self.rows], self.weights, self.size, self.height)
+
+
+def _stepped(m: int) -> int:
+    return -(-m // STEP) * STEP
+
+
+def _turned(rows: npt.NDArray[Any], width: int) -> npt.NDArray[Any]:
+    """Return [y, 1, -|y|²/2], one row a column, in panels of ``width`` columns; the last is filled up with zeros."""
+    n, d = len(rows), rows.shape[1] - 2
+    right = _aligned((-(-n // width), d + 2, width), rows.dtype)
+    for panel, part in zip(right, spans(n, width), strict=True):
+        filled = part.stop - part.start
+        panel[:d, :filled] = rows[part, :d].T
+        panel[d] = 1.0
+        panel[d + 1, :filled] = rows[part, d]
+        panel[:, filled:] = 0.0
+    return right
+
+
+def _aligned(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return an empty array that starts at a cache line: vectors that cross lines cost the product a sixth."""
+    dtype = np.dtype(dtype)
+    size = int(np.prod(shape))
+    room = np.empty(size + LINE // dtype.itemsize, dtype=dtype)
+    skipped = -room.ctypes.data % LINE // dtype.itemsize
+    return room[skipped : skipped + size].reshape(shape)
+
+
+class Workspace:
+    """Buffers for one tile; each task has its own."""
+
+    def __init__(self, kernels: Sequence[RadialKernel], dtype: npt.DTypeLike, xp: Any) -> None:
+        self.kernels, self.xp = kernels, xp
+        count = len(kernels) + max(kernel.buffers for kernel in kernels)
+        self.flat = _aligned((count, TILE * TILE), dtype)
+
+    def values(self, left: Rows, right: Panels) -> npt.NDArray[Any]:
+        """Return the kernel between rows and panels, in a buffer that the next call overwrites.
+
+        Its shape is (count, n, width); what lies beyond the last row of the right side is finite and means nothing.
+        """
+        count, _, width = right.rows[0].shape
+        tiles = self.flat[:, : len(left[0]) * count * width].reshape(len(self.flat), count, -1, width)
+        own = tiles[: len(self.kernels)]
+        for kernel, tile, a, b in zip(self.kernels, own, left, right.rows, strict=True):
+            _multiply(a, b, tile, right.height)
+            if kernel.rough:
+                _take_near_pairs_anew(tile, a, b, right.size)
+            kernel.profile(self.xp, tile, list(tiles[len(self.kernels) :]))
+        for other in own[1:]:
+            np.multiply(own[0], other, out=own[0])
+        values: npt.NDArray[Any] = own[0]
+        return values
+
+
+def _multiply(a: npt.NDArray[Any], panels: npt.NDArray[Any], out: npt.NDArray[Any], height: int) -> None:
+    """Fill ``out`` with the product of rows and panels, in blocks of ``height`` rows."""
+    (n, depth), (count, _, width) = a.shape, panels.shape
+    whole = n // height * height if height else 0
+    for part, rows in ((slice(0, whole), height), (slice(whole, n), n - whole)):
+        if part.start < part.stop:
+            blocks = out[:, part].reshape(count, -1, rows, width)
+            np.matmul(a[part].reshape(-1, rows, depth), panels[:, None], out=blocks)
+
+
+def _take_near_pairs_anew(e: Array, left: Array, right: Array, m: int) -> None:
+    """Replace the exponents of near duplicates by sums of squared differences, which cancel nothing."""
+    heavy = -left[:, -2].min() - right[:, -1].min()
+    panel, row, column = np.nonzero(e > -NEAR * heavy)
+    real = panel * e.shape[2] + column < m
+    panel, row, column = panel[real], row[real], column[real]
+    for part in spans(len(row), max(1, PAIRS_AT_ONCE // left.shape[1])):
+        c, i, j = panel[part], row[part], column[part]
+        gap = left[i, :-2] - right[c, :-2, j]
+        e[c, i, j] = np.einsum("ij,ij->i", gap, gap) * -0.5
+
+
+def clear_diagonal(tile: npt.NDArray[Any]) -> None:
+    """Put zeros where row and column have one number."""
+    own, width = np.arange(tile.shape[1]), tile.shape[2]
+    tile[own // width, own, own % width] = 0.0
+
+
+def row_totals(tile: npt.NDArray[Any], weights: npt.NDArray[Any]) -> Array:
+    """Return the weighted sum of every row; terms of a panel are added up in the type of the tile."""
+    total: Array = np.add.reduce(np.matmul(tile, weights), axis=0, dtype=np.float64)
+    return total
+
+
+def column_totals(tile: npt.NDArray[Any], weights: npt.NDArray[Any], m: int) -> Array:
+    """Return the weighted sums of the first ``m`` columns; groups of terms are added up in the type of the tile."""
+    (count, n, width), k = tile.shape, weights.shape[1]
+    whole, total = n // GROUP * GROUP, np.zeros((count, width, k))
+    for part, rows in ((slice(0, whole), GROUP), (slice(whole, n), n - whole)):
+        if part.start < part.stop:
+            groups = tile[:, part].reshape(count, -1, rows, width).swapaxes(2, 3)
+            total += np.add.reduce(groups @ weights[part].reshape(-1, rows, k), axis=1, dtype=np.float64)
+    return total.reshape(count * width, k)[:m]
