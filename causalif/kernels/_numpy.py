@@ -20,10 +20,10 @@ from causalif.kernels._points import CHUNK, TILE, Points, all_light, far_tiles, 
 from causalif.kernels._tiles import (
     Panels,
     Workspace,
-    clear_diagonal,
     column_totals,
     functions,
     has_small_products,
+    keep_upper,
     row_totals,
 )
 from causalif.kernels.base import Gaussian
@@ -135,20 +135,21 @@ class Job:
         space, wide = Workspace(kernels, self.left.points.rows[0].dtype, self.xp), None
         rows = np.zeros((i.stop - i.start, self.right.weights.shape[1]))
         columns = np.zeros((j.stop - j.start, self.left.weights.shape[1]))
-        left, w_left, panels = self.left.left(i), self.left.single[i], self.panels(j.start)
+        chunk, weights, panels = self.left.left(i), self.left.single[i], self.panels(j.start)
         for p, q, far in self._tiles(i, j):
-            right, w = panels[q.start // TILE], w_left[p]
+            left, right, w, within = [x[p] for x in chunk], panels[q.start // TILE], weights[p], space
             if far:
-                wide = wide or Workspace(kernels, np.float64, self.xp)
-                tile, right, w = self._wide(wide, _moved(p, i), _moved(q, j))
-            else:
-                tile = space.values([x[p] for x in left], right)
-            on_diagonal = self.symmetric and i == j and p == q
-            if on_diagonal:
-                clear_diagonal(tile)
-            rows[p] += row_totals(tile, right.weights)
-            if self.columns and not on_diagonal:
-                columns[q] += column_totals(tile, w, right.size)
+                within = wide = wide or Workspace(kernels, np.float64, self.xp)
+                left, right, w = self._wide(_moved(p, i), _moved(q, j))
+            upper = self.symmetric and i == j and p == q
+            for start, part in right.halves() if upper else ((0, right),):
+                stop = start + part.size if upper else len(w)
+                tile = within.values([x[:stop] for x in left], part)
+                if upper:
+                    keep_upper(tile, start)
+                rows[p][:stop] += row_totals(tile, part.weights)
+                if self.columns:
+                    columns[q][start : start + part.size] += column_totals(tile, w[:stop], part.size)
         return rows, columns
 
     def _tiles(self, i: slice, j: slice) -> Iterator[tuple[slice, slice, bool]]:
@@ -164,10 +165,10 @@ class Job:
             if not (self.symmetric and i == j and row > column):
                 yield p[row], q[column], bool(far[row, column])
 
-    def _wide(self, space: Workspace, p: slice, q: slice) -> tuple[Array, Panels, Array]:
-        """Evaluate one tile in float64, from the rows as they were given."""
+    def _wide(self, p: slice, q: slice) -> tuple[list[Array], Panels, Array]:
+        """Return both sides of a tile in float64, from the rows as they were given, and the weights of its left."""
         right = Panels.of(self.right.points.exact(q), self.right.weights[q], self.small)
-        return space.values(self.left.points.exact(p), right), right, self.left.weights[p]
+        return self.left.points.exact(p), right, self.left.weights[p]
 
 
 def _moved(part: slice, whole: slice) -> slice:

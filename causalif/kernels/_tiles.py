@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any, TypeAlias
 
@@ -96,7 +96,15 @@ class Panels:
 
     def without_norms(self) -> Panels:
         """Leave the norms out of the product."""
-        return Panels([part[:, :-2] for part in self.rows], self.weights, self.size, self.height)
+        return replace(self, rows=[part[:, :-2] for part in self.rows])
+
+    def halves(self) -> Iterator[tuple[int, Panels]]:
+        """Yield two runs of panels, each with the number of rows before it; one if there is but one panel."""
+        count, width, _ = self.weights.shape
+        for part in spans(count, -(-count // 2)):
+            start, rows = part.start * width, [x[part] for x in self.rows]
+            size = min(self.size, part.stop * width) - start
+            yield start, Panels(rows, self.weights[part], size, self.height)
 
 
 def _stepped(m: int) -> int:
@@ -174,10 +182,14 @@ def _take_near_pairs_anew(e: Array, left: Array, right: Array, m: int) -> None:
         e[c, i, j] = np.einsum("ij,ij->i", gap, gap) * -0.5
 
 
-def clear_diagonal(tile: npt.NDArray[Any]) -> None:
-    """Put zeros where row and column have one number."""
-    own, width = np.arange(tile.shape[1]), tile.shape[2]
-    tile[own // width, own, own % width] = 0.0
+def keep_upper(tile: npt.NDArray[Any], start: int) -> None:
+    """Put zeros on and below the diagonal; the first column has the number ``start``."""
+    for panel in tile:
+        stop = start + tile.shape[2]
+        corner = panel[start:stop]
+        corner *= np.tri(tile.shape[2], len(corner), -1, dtype=tile.dtype).T
+        panel[stop:] = 0.0
+        start = stop
 
 
 def row_totals(tile: npt.NDArray[Any], weights: npt.NDArray[Any]) -> Array:
