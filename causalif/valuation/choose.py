@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,8 @@ from causalif.valuation.features import to_numpy
 from causalif.valuation.influence import Sums
 from causalif.valuation.labels import LabelCoding
 
+Rows: TypeAlias = npt.NDArray[Any]
+
 _NAMED: dict[str, Callable[[float], RadialKernel]] = {
     "gaussian": Gaussian,
     "laplace": Laplace,
@@ -34,6 +36,7 @@ _NAMED: dict[str, Callable[[float], RadialKernel]] = {
     "inverse_multiquadric": InverseMultiquadric,
 }
 _FAR, _NEAR = 1e-3, 0.99
+_FIRST_COLUMNS = 8
 
 
 def choose_kernel(kernel: Any, bandwidth: Any, reference: Any, random_state: Any) -> RadialKernel:
@@ -110,7 +113,7 @@ def tell_extreme(kernel: Kernel, sums: Sums) -> None:
 
 def tell_overlap(train: Any, reference: Any, codes: Any, reference_codes: Any) -> None:
     """Warn of train rows that are copies of reference rows."""
-    copies = int(np.isin(_hashes(train, codes), _hashes(reference, reference_codes)).sum())
+    copies = _copies(to_numpy(train), to_numpy(reference), codes, reference_codes)
     if copies:
         tell(
             f"{copies:,} of {len(train):,} rows of `train` are exact copies of reference rows, which makes them look "
@@ -120,9 +123,16 @@ def tell_overlap(train: Any, reference: Any, codes: Any, reference_codes: Any) -
         )
 
 
-def _hashes(rows: Any, codes: Any) -> npt.NDArray[np.uint64]:
+def _copies(train: Rows, reference: Rows, codes: Any, reference_codes: Any) -> int:
+    """Count the train rows that are reference rows; only those that share the first columns are looked at whole."""
+    first = slice(0, _FIRST_COLUMNS)
+    alike = np.isin(_hashes(train[:, first], None), _hashes(reference[:, first], None))
+    own = None if codes is None else codes[alike]
+    return int(np.isin(_hashes(train[alike], own), _hashes(reference, reference_codes)).sum()) if alike.any() else 0
+
+
+def _hashes(plain: Rows, codes: Any) -> npt.NDArray[np.uint64]:
     """One 64-bit number per row, equal for equal rows."""
-    plain = to_numpy(rows)
     wide = np.uint64 if plain.dtype == np.float64 else np.uint32
     drawn = np.random.default_rng(0).integers(2**63, size=plain.shape[1] + 1, dtype=np.uint64)
     odd = drawn * np.uint64(2) + np.uint64(1)

@@ -277,6 +277,8 @@ def _scaled(rows: Any, encoder: Encoder) -> Any:
         )
         wide = wide / _length(wide.norm(dim=1)[:, None]) if encoder.scale == "rows" else wide
         return wide.to(torch.float64 if encoder.exact else torch.float32)
+    if encoder.scale is None:
+        return rows.astype(encoder.dtype, order="C")
     out = np.empty(rows.shape, dtype=encoder.dtype)
     for start in range(0, len(rows), _CHUNK):
         chunk = slice(start, start + _CHUNK)

@@ -260,6 +260,19 @@ def test_reference_rows_among_the_train_rows():
         quiet().fit(overlapping, reference=clean, label="y")
 
 
+def test_rows_that_share_their_first_columns_only_are_no_copies():
+    draw = np.random.default_rng(0)
+    x, r = draw.normal(size=(60, 12)), draw.normal(size=(40, 12))
+    x[:, :10] = r[0, :10]
+    r[:, :10] = r[0, :10]
+    x[:5] = r[:5]
+    with pytest.warns(DataWarning, match="5 of 60 rows of `train` are exact copies"):
+        quiet().fit(x, reference=r)
+    with pytest.warns(DataWarning, match="3 of 60 rows of `train` are exact copies"):
+        labels = np.r_[np.zeros(3), np.ones(57)]
+        quiet().fit(x, reference=r, label=labels, reference_label=np.zeros(40))
+
+
 def test_a_class_that_the_reference_lacks():
     train, clean = tables()
     train.loc[:2, "y"] = "sideways"
