@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, TypeAlias
 
@@ -187,9 +188,17 @@ def keep_upper(tile: npt.NDArray[Any], start: int) -> None:
     for panel in tile:
         stop = start + tile.shape[2]
         corner = panel[start:stop]
-        corner *= np.tri(tile.shape[2], len(corner), -1, dtype=tile.dtype).T
+        corner *= _above(len(corner), tile.shape[2], tile.dtype)
         panel[stop:] = 0.0
         start = stop
+
+
+@lru_cache(maxsize=8)
+def _above(n: int, width: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Return ones where the column has a larger number than the row, else zeros."""
+    mask = np.triu(np.ones((n, width), dtype=dtype), 1)
+    mask.flags.writeable = False
+    return mask
 
 
 def row_totals(tile: npt.NDArray[Any], weights: npt.NDArray[Any]) -> Array:
