@@ -17,7 +17,7 @@ from causalif.engine.estimand import Estimand
 from causalif.engine.fold import Fitting, FoldResult, FoldTask, as_slices, strata
 from causalif.engine.folds import Folds, split
 from causalif.engine.learners import Predictor
-from causalif.engine.nuisance import column_target, selected
+from causalif.engine.nuisance import column_target, selected, targets
 from causalif.engine.problem import Plan, Problem
 from causalif.results.estimate import Estimate, Origin
 from causalif.results.pooling import pool_repeats
@@ -254,7 +254,7 @@ def _fit_at_once(
         if node.needs or not hasattr(problem.learners[number], "fit_folds"):
             continue
         start = time.perf_counter()
-        fitting = Fitting(problem, number, ordered, column_target(node.spec, ordered), ordered.weights, (0, 0))
+        fitting = Fitting(problem, number, ordered, *targets(node.spec, ordered, {}), (0, 0))
         for fold, fitted in enumerate(fitting.on(slices)):
             shared[fold][number] = fitted
         seconds[number] = time.perf_counter() - start

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from causalif import ATE, InvalidIVATE, datasets
 from causalif._errors import InputError, LearnerError, PositivityError
 from causalif.engine import crossfit
 from causalif.engine.crossfit import Derived, cross_fit
-from causalif.engine.folds import split
+from causalif.engine.folds import Folds, split
 from causalif.engine.nuisance import Mean, NuisanceSpec
 from causalif.engine.problem import Plan, Problem
 from causalif.estimands.counterfactual import CounterfactualMean
@@ -572,3 +573,55 @@ def test_report_says_what_each_nuisance_cost_and_explained() -> None:
     assert report.loc["mu1", "skill"] == pytest.approx(
         1 - (residual**2).sum() / ((arm["y"] - arm["y"].mean()) ** 2).sum()
     )
+
+
+# --- targets and weights made of columns alone ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Power:
+    """A column to a power, read from the data alone."""
+
+    column: str
+    exponent: int
+    needs: tuple[str, ...] = ()
+
+    def __call__(self, rows: Table, eta: Any) -> Array:
+        return np.abs(rows[self.column]) ** self.exponent
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The mean of one weighted regression, which shows its predictions."""
+
+    spec: Mean
+    labels: tuple[str, ...] = ("fitted",)
+
+    robustness: tuple[frozenset[str], ...] = (frozenset({"m"}),)
+
+    def nuisances(self) -> dict[str, NuisanceSpec]:
+        return {"m": self.spec}
+
+    def eif(self, rows: Table, eta: Any) -> Array:
+        return np.asarray(eta["m"](rows))
+
+
+@pytest.mark.parametrize("learner", ["linear", LinearRegression()], ids=["together", "one by one"])
+@pytest.mark.parametrize("target", ["y", Power("y", 2)], ids=["column", "function"])
+@pytest.mark.parametrize("weighted", [False, True], ids=["unweighted", "weighted"])
+def test_weights_made_of_columns_are_used_by_every_learner(learner: Any, target: Any, weighted: bool) -> None:
+    frame = confounded().assign(w=np.linspace(0.5, 2.0, 400))
+    roles = {"weights": "w"} if weighted else {}
+    table = read_table(frame, numbers={"outcome": "y"}, adjust=["x1", "x2"], **roles)  # type: ignore[arg-type]
+    ids = np.arange(400) % 4
+    given = ("x1", "x2")
+    spec = Mean(target, given, weight=Power("x1", 2))
+    found = cross_fit([Fitted(spec)], table, Plan(learners={"outcome": learner}, folds=Folds(ids)))
+    y = frame["y"].to_numpy() if target == "y" else frame["y"].to_numpy() ** 2
+    weight = frame["x1"].to_numpy() ** 2 * (frame["w"].to_numpy() if weighted else 1.0)
+    X, expected = frame[list(given)].to_numpy(), np.empty(400)
+    for fold in range(4):
+        out = ids != fold
+        model = LinearRegression().fit(X[out], y[out], sample_weight=weight[out])
+        expected[~out] = model.predict(X[~out])
+    np.testing.assert_allclose(found.phi[:, 0], expected, rtol=1e-9)
