@@ -14,15 +14,17 @@ from causalif._validate import Array
 MEAN_DOUBTED, MEAN_ERRORS = 0.1, 4.0
 
 
-def weight_line(w: Array, inside: Any, sampled: Array | None = None) -> dict[str, float]:
+def weight_line(w: Array, inside: Any, sampled: Array | None = None, clusters: Any = None) -> dict[str, float]:
     """Return rows, mean weight (over all rows; 1 if all is well) and its error, largest weight, effective rows."""
     both = w if sampled is None else w * sampled
     total, squares, n = float(both.sum()), float(both @ both), len(both)
-    variance = max(squares / n - (total / n) ** 2, 0.0)
+    centred = both - total / n
+    if clusters is not None:
+        centred = np.bincount(pd.factorize(clusters)[0], weights=centred)
     return {
         "rows": float(np.count_nonzero(inside)),
         "mean weight": total / n,
-        "std error of mean": float(np.sqrt(variance / n)),
+        "std error of mean": float(np.sqrt(centred @ centred)) / n,
         "largest weight": float(w.max()),
         "effective rows": total**2 / squares if squares else 0.0,
     }

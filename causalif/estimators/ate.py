@@ -190,7 +190,7 @@ class ATE:
             share = np.average(a == treated, weights=table.weights)
             weights = {control: (a == control) * pi[treated] / (pi[control] * share)}
         return {
-            f"{self.treatment} = {levels[code]}": weight_line(w, a == code, table.weights)
+            f"{self.treatment} = {levels[code]}": weight_line(w, a == code, table.weights, table.clusters)
             for code, w in weights.items()
         }
 

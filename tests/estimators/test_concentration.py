@@ -71,6 +71,13 @@ def test_weights_that_do_not_average_one_are_told():
     assert table.at["a = 1", "effective rows"] == 500
 
 
+def test_the_error_of_a_mean_weight_counts_clusters():
+    w = np.repeat([3.0, 0.0, 1.0, 2.0], 250)
+    clusters = np.repeat(list("abcd"), 250)
+    line = weight_line(w, w > 0, None, clusters)
+    assert np.isclose(line["std error of mean"], np.array([3.0, 0.0, 1.0, 2.0]).std() / 2)
+
+
 def test_no_influence_at_all_is_no_share():
     table, warned = judged_influence(np.zeros((4, 1)), ("t",), pd.RangeIndex(4))
     assert table.at["t", "largest share"] == 0

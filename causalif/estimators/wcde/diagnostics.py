@@ -84,15 +84,14 @@ def weights_table(
             continue
         w, capped = nuisances[name].to_numpy(), nuisances[f"capped{arm:g}"].to_numpy()
         inside = table[treatment] == arm
-        lines[f"{treatment} = {table.levels[treatment][arm]}"] = weight_line(w, inside, table.weights) | {
+        line = weight_line(w, inside, table.weights, table.clusters) | {
             "cap": 1.0 / clip,
             "capped rows": float(capped.sum()),
             "capped share": float(capped.sum() / max(inside.sum(), 1)),
         }
         if f"negative{arm:g}" in nuisances:
-            lines[f"{treatment} = {table.levels[treatment][arm]}"]["negative rows"] = float(
-                nuisances[f"negative{arm:g}"].sum()
-            )
+            line["negative rows"] = float(nuisances[f"negative{arm:g}"].sum())
+        lines[f"{treatment} = {table.levels[treatment][arm]}"] = line
     return pd.DataFrame(lines).T.rename_axis("arm")
 
 
