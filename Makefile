@@ -4,7 +4,8 @@
 PYTHON ?= python3.11
 FLAGS := --quiet --disable-pip-version-check --no-input
 PINNED := $(FLAGS) --constraint constraints.txt
-BUILD := hatchling editables
+# setuptools, because the tables of causaldata come as a source distribution.
+BUILD := hatchling editables setuptools
 CHECKERS := ruff mypy pandas-stubs scipy-stubs types-tqdm
 PEERS := DoubleML
 # A variable, because a comma would end an argument of $(call).

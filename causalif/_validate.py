@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import difflib
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from causalif._errors import InputError
 
 Array: TypeAlias = npt.NDArray[np.float64]
+_MANY = 10_000  # among more names a misspelt one is looked for by case only, as comparing them takes long
 
 
 def in_range(name: str, value: float, low: float, high: float, *, open_ends: bool = True) -> float:
@@ -36,3 +38,12 @@ def one_of(name: str, value: object, choices: Iterable[object]) -> None:
     if value not in choices:
         listed = ", ".join(repr(choice) for choice in choices)
         raise InputError(f"`{name}` must be one of {listed}. Got {value!r} instead.")
+
+
+def closest(name: object, known: Sequence[str]) -> str:
+    """Return which of some names is written most like an unknown one, case aside; empty where none comes near."""
+    wanted, folded = str(name).casefold(), [one.casefold() for one in known]
+    near = [wanted] if wanted in folded else []
+    if not near and len(folded) <= _MANY:
+        near = difflib.get_close_matches(wanted, folded, n=1)
+    return known[folded.index(near[0])] if near else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,9 +14,11 @@ import pandas as pd
 
 from causalif._design import tell_collinear, without_useless
 from causalif._errors import DataWarning, InputError, tell
-from causalif._validate import Array
+from causalif._validate import Array, closest
 
 LARGEST_EXACT_INTEGER = 2**53
+# A category of more levels than this share of the rows has fewer than two rows to a level: no comparison is left.
+MOST_LEVELS = 0.5
 # Gradient boosting libraries refuse these characters in the names of their features.
 SAFE_IN_NAMES = str.maketrans({"[": "(", "]": ")", "{": "(", "}": ")", "<": "under ", ",": ";", ":": "-", '"': "'"})
 
@@ -178,7 +179,8 @@ def read_table(
     either : mapping of role to column name
         Columns that are coded if they take two values or are not numeric, and numeric otherwise.
     adjust : sequence of str
-        Covariates: numeric, boolean or pandas categorical (encoded as indicators, first level left out).
+        Covariates: numeric, boolean or pandas categorical (encoded as indicators, first level left out; of at most
+        half as many levels as rows).
     cluster, weights : str, optional
         Columns with the cluster labels and with non-negative sampling weights.
 
@@ -190,7 +192,8 @@ def read_table(
     Raises
     ------
     InputError
-        On missing, repeated, overlapping, non-numeric or non-finite columns, each with the remedy.
+        On missing, repeated, overlapping, non-numeric or non-finite columns and on categories that look like
+        identifiers, each with the remedy.
     """
     numbers, coded, either = dict(numbers or {}), dict(coded or {}), dict(either or {})
     adjust = _listed("adjust", adjust)
@@ -278,9 +281,8 @@ def column_names(data: Any) -> list[Any]:
 
 def _unknown_column(role: str, name: str, available: list[Any]) -> str:
     texts = [str(column) for column in available]
-    close = [text for text in texts if text.casefold() == name.casefold()]
-    close = close or difflib.get_close_matches(name, texts, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else f" It has {', '.join(texts[:12])}{', ...' * (len(texts) > 12)}."
+    close = closest(name, texts)
+    hint = f" Did you mean {close!r}?" if close else f" It has {', '.join(texts[:12])}{', ...' * (len(texts) > 12)}."
     return f"`{role}` names the column {name!r}, which `data` does not have.{hint}"
 
 
@@ -310,10 +312,18 @@ def _require_numeric(column: pd.Series, role: str) -> None:
         pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype)
     ):
         return
+    example = column.dropna().iloc[0] if column.notna().any() else None
     remedy = "Convert it with pd.to_numeric, or encode it"
     if role == "adjust":
         remedy = "Use .astype('category') to have indicators made, pd.to_numeric if it holds numbers, or leave it out"
-    example = column.dropna().iloc[0] if column.notna().any() else None
+    elif isinstance(example, str):
+        named = f"data[{column.name!r}]"
+        remedy = (
+            f"If these are numbers, convert them with pd.to_numeric({named}); if they are categories, make an "
+            f"indicator of one, such as ({named} == {example!r}).astype(float)"
+        )
+        if missing := int(column.isna().sum()):
+            remedy += f", after dropping or filling the {missing:,} that are missing, which would become 0"
     raise InputError(
         f"`{role}` column {column.name!r} must hold numbers. Got dtype {dtype} (for example {example!r}) instead. "
         f"{remedy}."
@@ -457,6 +467,13 @@ def _one_column(frame: pd.DataFrame, name: str) -> tuple[Array, tuple[str, ...]]
 
 def _indicators(frame: pd.DataFrame, name: str) -> tuple[Array, tuple[str, ...]]:
     codes, levels = _coded(frame, "adjust", name)
+    if len(levels) > max(2, MOST_LEVELS * len(codes)):
+        raise InputError(
+            f"`adjust` column {name!r} is a category of {len(levels):,} levels in {len(codes):,} rows and looks like "
+            "an identifier: with fewer than two rows to a level nothing is left to compare. Leave it out, group it "
+            "into fewer levels, or give it as numbers if it measures something; `cluster` takes labels of rows that "
+            "belong together."
+        )
     if len(levels) == 1:
         return np.ones((len(codes), 1)), (name,)
     names = tuple(f"{name}={level}".translate(SAFE_IN_NAMES) for level in levels[1:])

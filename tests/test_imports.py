@@ -37,7 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "estimands": BASE | ENGINE | {"table"},
     "estimands.mmd": BASE | ENGINE | {"table", "kernels"},
     "discovery": BASE | {"table", "graphs"},
-    "valuation": BASE | {"table", "kernels"},
+    "valuation": BASE | {"table", "kernels", "storage"},
     "influence": BASE | {"table", "results"},
     "estimators": BASE
     | {"table", "results", "graphs", "kernels", "engine", "estimands", "discovery", "valuation", "influence"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -120,12 +121,41 @@ def test_either_is_coded_when_two_valued_and_a_number_otherwise() -> None:
         read_either(np.array(["low", "mid", "high"])[np.arange(N) % 3])
 
 
+@pytest.mark.parametrize("kind", [str, object, "category"])
+def test_text_where_numbers_are_needed_is_told_both_ways_out(kind: Any) -> None:
+    data = frame().assign(y=lambda d: pd.Series(np.array(["yes", "no"])[np.arange(N) % 2], d.index).astype(kind))
+    remedy = (
+        f"`outcome` column 'y' must hold numbers. Got dtype {data['y'].dtype} (for example 'yes') instead. If these "
+        "are numbers, convert them with pd.to_numeric(data['y']); if they are categories, make an indicator of one, "
+        "such as (data['y'] == 'yes').astype(float)"
+    )
+    with pytest.raises(InputError, match=re.escape(remedy) + r"\.$"):
+        read(data)
+    assert read(data.assign(y=(data["y"] == "yes").astype(float)))["y"].sum() == N / 2
+    data.loc[[0, 10], "y"] = None
+    with pytest.raises(InputError, match=r"after dropping or filling the 2 that are missing, which would become 0\.$"):
+        read(data)
+
+
 def test_categories_become_indicators_of_all_levels_but_the_first() -> None:
     data = frame().assign(k=lambda d: pd.Categorical(d["k"], ["red", "green", "blue"]))
     table = read(data, adjust=["x", "k", "u"])
     assert table.names == ("x", "k=green", "k=blue", "u")
     np.testing.assert_array_equal(table["k=blue"], data["k"] == "blue")
     assert table.notes == ("indicators made of k; the first level of each is the reference",)
+
+
+def test_a_category_that_looks_like_an_identifier_is_refused() -> None:
+    def with_levels(count: int) -> pd.DataFrame:
+        return frame().assign(k=pd.Categorical([f"p{i % count}" for i in range(N)]))
+
+    for count in (N // 2 + 1, N):
+        with pytest.raises(InputError, match=f"column 'k' is a category of {count} levels in 60 rows and looks"):
+            read(with_levels(count), adjust=["x", "k"])
+    assert len(read(with_levels(N // 2), adjust=["x", "k"]).names) == N // 2
+    assert read(with_levels(3).iloc[:3].assign(k=pd.Categorical(["p", "q", "q"])), adjust=["k"]).names == ("k=q",)
+    unused = frame().assign(k=lambda d: pd.Categorical(d["k"], ["red", "green", "blue", *map(str, range(N))]))
+    assert read(unused, adjust=["k"]).names == ("k=green", "k=blue")
 
 
 def test_names_of_indicators_suit_boosting_libraries() -> None:

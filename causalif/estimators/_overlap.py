@@ -20,7 +20,7 @@ def weight_line(w: Array, inside: Any, sampled: Array | None = None, clusters: A
     total, squares, n = float(both.sum()), float(both @ both), len(both)
     centred = both - total / n
     if clusters is not None:
-        centred = np.bincount(pd.factorize(clusters)[0], weights=centred)
+        centred = np.bincount(pd.factorize(clusters)[0], weights=centred).astype(np.float64)
     return {
         "rows": float(np.count_nonzero(inside)),
         "mean weight": total / n,

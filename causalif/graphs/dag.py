@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Hashable, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -14,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from causalif._errors import InputError
+from causalif._validate import closest
 
 Node: TypeAlias = Hashable
 Ids: TypeAlias = AbstractSet[int]
 Rows: TypeAlias = list[tuple[int, ...]]
 NOTHING: frozenset[int] = frozenset()
-_SHOWN, _FEW = 8, 1_000
+_SHOWN = 8
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -192,21 +192,18 @@ def read_nodes(graph: Graph, value: Any, name: str) -> set[int]:
 
 def _unknown(graph: Graph, wanted: list[Any], name: str) -> InputError:
     unknown = [node for node in wanted if not _hash_in(node, graph.number)]
-    hint = f" Did you mean {close}?" if (close := _alike(graph, unknown[0])) else ""
-    hint += " Leave out what the graph does not have." if name == "observed" and not hint else ""
+    hint = meant(graph, unknown[0]) + " Leave out what the graph does not have." * (name == "observed")
     return InputError(
         f"`{name}` must name nodes of the graph. {', '.join(map(repr, unknown[:_SHOWN]))} is not among its "
         f"{len(graph.nodes)} nodes: {graph.listed(range(len(graph.nodes)))}.{hint}"
     )
 
 
-def _alike(graph: Graph, unknown: Any) -> str:
-    """The first node that is written like an unknown one but for case or type, or nearly so in a small graph."""
-    text, texts = str(unknown).casefold(), [str(node).casefold() for node in graph.nodes]
-    close = text if text in texts else ""
-    if not close and len(texts) <= _FEW:
-        close = next(iter(difflib.get_close_matches(text, texts, n=1, cutoff=0.8)), "")
-    return repr(graph.nodes[texts.index(close)]) if close else ""
+def meant(graph: Graph, unknown: Any) -> str:
+    """Ask whether the node that is written most like an unknown one was meant; empty where none comes near."""
+    texts = [str(node) for node in graph.nodes]
+    close = closest(unknown, texts)
+    return f" Did you mean {graph.nodes[texts.index(close)]!r}?" if close else ""
 
 
 def _hash_in(value: Any, number: dict[Node, int]) -> bool:

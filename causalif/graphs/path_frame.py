@@ -17,7 +17,7 @@ import networkx as nx
 from causalif._errors import InputError
 from causalif._validate import one_of
 from causalif.graphs.blocks import causal_order, phases
-from causalif.graphs.dag import Graph, Node, causal_between, closure, read_graph
+from causalif.graphs.dag import Graph, Node, causal_between, closure, meant, read_graph, read_nodes
 from causalif.graphs.paths import read_question
 
 Kind: TypeAlias = Literal["natural", "bundle", "interventional", "total", "absent", "skipped"]
@@ -165,7 +165,7 @@ class Frame:
         if unknown:
             raise InputError(
                 f"`path` visits {unknown[0]!r}, which is not a node of `dag`. Its nodes are "
-                f"{self.graph.listed(range(len(self.graph.nodes)))}."
+                f"{self.graph.listed(range(len(self.graph.nodes)))}.{meant(self.graph, unknown[0])}"
             )
         return [self.graph.number[node] for node in path]
 
@@ -184,7 +184,7 @@ class Frame:
                 return self.names(needed)
             everything = set(range(len(self.graph.nodes))) if rule == "all_pretreatment" else set()
             return self.names((needed | set(self.graph.parents[self.treatment]) | everything) - below)
-        chosen = set(self.numbers(tuple(rule)))
+        chosen = read_nodes(self.graph, list(rule), "adjust")
         if chosen & below:
             raise InputError(
                 f"`adjust` must not name descendants of the treatment. Got {self.graph.listed(chosen & below)}."

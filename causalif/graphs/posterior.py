@@ -461,7 +461,8 @@ class DAGPosterior:
         Raises
         ------
         InputError
-            If a setting or a table holds something other than numbers, text, dates, and bools.
+            If ``path`` is a folder or lies in none, or a setting or a table holds something other than numbers, text,
+            dates, and bools.
 
         Notes
         -----

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from causalif._errors import InputError
-from causalif._validate import Array
+from causalif._validate import Array, closest
 from causalif.graphs.posterior_paths import Flags, transitive_closure, wilson
 
 Adjacency = npt.NDArray[np.int8]
@@ -91,7 +91,9 @@ class Weighted:
             raise InputError(f"A path must name at least two nodes, such as ('A', 'M', 'Y'). Got {nodes!r} instead.")
         unknown = [node for node in nodes if node not in self.names]
         if unknown:
-            raise InputError(f"{unknown[0]!r} is no node of this posterior: {list(self.names)[:12]}. Correct it.")
+            close = closest(unknown[0], self.names)
+            hint = f"Did you mean {close!r}?" if close else "Correct it."
+            raise InputError(f"{unknown[0]!r} is no node of this posterior: {list(self.names)[:12]}. {hint}")
         if len(set(nodes)) < len(nodes):
             raise InputError(f"A path visits every node once. Got {tuple(nodes)!r}; leave the repeated node out.")
         return [self.names.index(node) for node in nodes]

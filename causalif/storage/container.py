@@ -12,9 +12,11 @@ import os
 import re
 import secrets
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from causalif._errors import InputError
 from causalif.storage import codec
@@ -26,20 +28,40 @@ _STAMP = (1980, 1, 1, 0, 0, 0)  # equal results give equal files
 MAGIC = b"PK\x03\x04"
 
 
-def write(path: Path, header: Mapping[str, Any], members: Mapping[str, bytes]) -> None:
-    """Write a file, replacing an old one at once: an interrupted save leaves the old file, or none."""
-    text = json.dumps(header, ensure_ascii=False, allow_nan=False).encode()
+def destination(path: str | PathLike[str]) -> Path:
+    """Return where to write, or raise where that is a folder or lies in none, before any work is done."""
+    target = Path(path)
+    folder = target.absolute().parent
+    if target.is_dir():
+        raise InputError(f"`path` must name a file. {str(target)!r} is a folder; add the name of a file in it.")
+    if not folder.is_dir():
+        raise InputError(
+            f"`path` must name a file in a folder that exists. There is no folder {str(folder)!r}: make it first, or "
+            "choose another."
+        )
+    return target
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a stream that becomes the file at once: an interrupted save leaves the old file, or none."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         with open(temporary, "xb") as stream:
-            with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
-                for name, content in {_HEADER: text, **members}.items():
-                    archive.writestr(zipfile.ZipInfo(name, _STAMP), content)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write(path: Path, header: Mapping[str, Any], members: Mapping[str, bytes]) -> None:
+    """Write a file whose header names its members."""
+    text = json.dumps(header, ensure_ascii=False, allow_nan=False).encode()
+    with replacing(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in {_HEADER: text, **members}.items():
+            archive.writestr(zipfile.ZipInfo(name, _STAMP), content)
 
 
 def names_of(stream: io.BufferedReader) -> set[str]:

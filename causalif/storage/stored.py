@@ -12,7 +12,6 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from os import PathLike
-from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
@@ -57,11 +56,11 @@ class Storable(Protocol):
 
 def write(result: Storable, path: str | PathLike[str]) -> None:
     """Write one result to a file, as the class of the table that it is or descends from."""
-    name = _name(type(result))
+    target, name = container.destination(path), _name(type(result))
     writer = Writer()
     fields = result._pack(writer) if name == type(result).__name__ else _class(name)._pack(result, writer)
     about = {"format": FORMATS[name != PLAIN], "class": name, "versions": _versions()}
-    container.write(Path(path), about | {"members": writer.manifest, "fields": fields}, writer.members)
+    container.write(target, about | {"members": writer.manifest, "fields": fields}, writer.members)
 
 
 def read(path: str | PathLike[str]) -> Any:

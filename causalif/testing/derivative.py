@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -28,6 +30,7 @@ from causalif.table import Table
 
 STEP = 1e-5
 OUTCOME_VALUES = (-1.0, 0.3, 2.0)
+At: TypeAlias = tuple[int, ...]  # support point and coordinate of the functional, or the latter alone
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,8 @@ def check_estimand(
     Raises
     ------
     AssertionError
-        If one of them exceeds ``atol``; the message says which law fails, where, and by how much.
+        If one of them exceeds ``atol``; the message says which law fails, at which support point or with which
+        nuisance it does so worst, the two numbers that should be equal, and by how much they are apart.
 
     Notes
     -----
@@ -109,12 +113,10 @@ def check_estimand(
     eta = saturated(estimand, law)
     theta = np.atleast_1d(estimand.plug_in(law))
     phi = _two_dimensional(estimand.eif(rows, eta))
-    derivative = _derivative_error(estimand, law, phi - theta, atol)
-    mean = _largest(f"E φ = θ for {estimand.labels}", np.abs(law.expect(phi) - theta), atol)
     return EstimandReport(
-        derivative=derivative,
-        mean=mean,
-        locality=_locality_error(estimand, rows, eta, phi, atol),
+        derivative=_derivative_error(estimand, law, phi - theta, atol),
+        mean=_largest("E φ = θ", ("E φ", "θ"), law.expect(phi), theta, atol, _place(estimand)),
+        locality=_locality_error(estimand, law, eta, phi, atol),
         robustness=_robustness_errors(estimand, law, eta, theta, max(atol, 1e-8), random_state),
     )
 
@@ -241,24 +243,38 @@ def _derivative_error(estimand: Estimand, law: FiniteLaw, centred: Array, atol: 
             for point in range(len(law.points))
         ]
     ).reshape(centred.shape)
-    errors = np.abs(centred - slopes) / (1 + np.abs(centred))
-    return _largest(f"φ − θ = pathwise derivative for {estimand.labels}", errors, atol)
+    sides, unit = ("φ − θ", "the derivative towards this point"), 1 + np.abs(centred)
+    return _largest("φ − θ = pathwise derivative", sides, centred, slopes, atol, _place(estimand, law), unit)
 
 
-def _locality_error(estimand: Estimand, rows: Table, eta: Nuisances, phi: Array, atol: float) -> float:
-    some = np.arange(1 + len(rows) // 3)
-    return _largest("row-locality", np.abs(_two_dimensional(estimand.eif(rows.take(some), eta)) - phi[some]), atol)
+def _locality_error(estimand: Estimand, law: FiniteLaw, eta: Nuisances, phi: Array, atol: float) -> float:
+    rows, some = law.table(_covariates(estimand)), np.arange(1 + len(law.points) // 3)
+    alone = _two_dimensional(estimand.eif(rows.take(some), eta))
+    sides = (f"φ among the first {len(some)} rows", f"φ among all {len(rows)}")
+    return _largest("row-locality", sides, alone, phi[some], atol, _place(estimand, law))
 
 
 def _robustness_errors(
     estimand: Estimand, law: FiniteLaw, eta: Nuisances, theta: Array, atol: float, random_state: int
 ) -> tuple[float, ...]:
     rows = law.table(_covariates(estimand))
+    spoiled = {name: spoil(f, random_state + k) for k, (name, f) in enumerate(eta.items())}
+
+    def mean(names: Collection[str]) -> Array:
+        wrong = {name: spoiled[name] if name in names else f for name, f in eta.items()}
+        return law.expect(_two_dimensional(estimand.eif(rows, wrong)))
+
+    def place(names: Collection[str], at: At) -> str:
+        drift = {name: float(np.max(np.abs(mean([name]) - theta))) for name in names}
+        worst = max(drift, key=drift.__getitem__)  # some are spoiled: with all right, E φ = θ was checked before
+        moved = f"{worst!r} alone moves E φ by {drift[worst]:.3g}" if drift[worst] > atol else "none alone moves E φ"
+        return f"{_place(estimand)(at)} with {', '.join(map(repr, names))} spoiled ({moved})"
+
     found = []
     for kept in estimand.robustness:
-        wrong = {name: f if name in kept else spoil(f, random_state + k) for k, (name, f) in enumerate(eta.items())}
-        drift = np.abs(law.expect(_two_dimensional(estimand.eif(rows, wrong))) - theta)
-        found.append(_largest(f"E φ = θ with only {sorted(kept)} right", drift, atol))
+        others = [name for name in eta if name not in kept]
+        law_of_set = f"E φ = θ with only {sorted(kept)} right"
+        found.append(_largest(law_of_set, ("E φ", "θ"), mean(others), theta, atol, partial(place, others)))
     return tuple(found)
 
 
@@ -268,8 +284,30 @@ def spoil(nuisance: Callable[[Table], Array], seed: int) -> Predict:
     return lambda rows: tilt * nuisance(rows) + 0.05 * np.cos(3 * nuisance(rows))
 
 
-def _largest(law: str, errors: Array, atol: float) -> float:
+def _place(estimand: Estimand, law: FiniteLaw | None = None) -> Callable[[At], str]:
+    """Return what names a coordinate of the functional, and with a law the support point as well."""
+
+    def named(at: At) -> str:
+        label = f"for {estimand.labels[at[-1]]!r}"
+        if law is None:
+            return label
+        point = ", ".join(f"{name} = {value:g}" for name, value in law.points.iloc[at[0]].items())
+        return f"{label} at {point}, a point of probability {law.probabilities[at[0]]:.3g}"
+
+    return named
+
+
+def _largest(
+    law: str, sides: tuple[str, str], left: Array, right: Array, atol: float, place: Callable[[At], str],
+    unit: float | Array = 1.0,
+) -> float:  # fmt: skip
+    """Return the largest distance of two sides in a unit, or raise where it is too large, naming the place."""
+    errors = np.abs(left - right) / unit
     worst = float(np.max(errors))
     if not worst <= atol:
-        raise AssertionError(f"The law {law!r} fails: largest error {worst:.3g}, tolerance {atol:g}.")
+        at = tuple(int(i) for i in np.unravel_index(np.argmax(errors), errors.shape))
+        raise AssertionError(
+            f"The law {law!r} fails, most of all {place(at)}: {sides[0]} is {left[at]:.8g} and {sides[1]} is "
+            f"{right[at]:.8g}. Largest error {worst:.3g}, tolerance {atol:g}."
+        )
     return worst

@@ -45,16 +45,39 @@ def weights_of(rows: Rows) -> Array:
 
 
 def positions(value: Valuation, index: Any) -> npt.NDArray[np.intp]:
-    """Return positions of row labels."""
-    wanted = pd.Index([index] if np.isscalar(index) or isinstance(index, tuple) else index)
+    """Return positions of row labels, each of which must name one row and be asked for once."""
+    wanted = _labels(index)
     if wanted.inferred_type == "boolean" and value.index.inferred_type != "boolean":
         raise InputError("`index` must hold row labels. Got booleans; pass values.index[mask].")
     missing = wanted[~wanted.isin(value.index)]
     if len(missing):
         raise InputError(f"`index` names rows that are not there: {missing[:5].tolist()}. Look at `values.index`.")
+    shared = value.index[value.index.duplicated()]
+    if wanted.isin(shared).any():
+        raise InputError(
+            f"`index` names {_named(wanted[wanted.isin(shared)])}, and several rows have the same label, so that it "
+            "does not say which is meant. Give every row a label of its own before the fit, for instance by "
+            "train.reset_index(drop=True)."
+        )
     if wanted.has_duplicates:
-        raise InputError(f"`index` names row {wanted[wanted.duplicated()][0]!r} twice. List each row once.")
-    return np.asarray(value.index.get_indexer_for(wanted))  # in the order asked for, copies of a label together
+        raise InputError(f"`index` names {_named(wanted[wanted.duplicated()])} twice. List each row once.")
+    return np.asarray(value.index.get_indexer_for(wanted))  # in the order asked for
+
+
+def _labels(index: Any) -> pd.Index:
+    try:
+        return pd.Index([index] if np.isscalar(index) or isinstance(index, tuple) else index)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"`index` must be a row label or a list of them. Got {type(index).__name__}; pass values.index[...]."
+        ) from error
+
+
+def _named(labels: pd.Index, most: int = 5) -> str:
+    """Write distinct labels, a long list cut short."""
+    different = labels.unique()
+    more = f" and {len(different) - most:,} more" if len(different) > most else ""
+    return f"row{'s' * (len(different) > 1)} {', '.join(map(repr, different[:most].tolist()))}{more}"
 
 
 def new_index(value: Valuation, rows: Rows, given: Any) -> pd.Index:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import secrets
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +16,7 @@ import pandas as pd
 
 from causalif import kernels
 from causalif._errors import CausalifError, InputError
+from causalif.storage.container import destination, replacing
 from causalif.valuation.features import Encoder, to_numpy
 from causalif.valuation.influence import Sums
 from causalif.valuation.label_models import Fitted, KernelMean, LabelModel, Linear
@@ -37,19 +35,13 @@ _DAMAGE = (zipfile.BadZipFile, OSError, EOFError, ValueError, TypeError, KeyErro
 
 def save(value: Valuation, path: str | PathLike[str]) -> None:
     """Write a valuation; an existing file is replaced at once, or stays what it was."""
+    target = destination(path)
     arrays, header = _packed(value)
-    stream = io.BytesIO()
     text = np.frombuffer(json.dumps(header, allow_nan=False).encode(), dtype=np.uint8)
     assert not any(np.asarray(part).dtype == object for part in arrays.values()), "objects would be pickled"
     members: dict[str, Any] = {"header": text, **arrays}
-    np.savez(stream, **members)
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        temporary.write_bytes(stream.getvalue())
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(target) as stream:
+        np.savez(stream, **members)
 
 
 def load(path: str | PathLike[str]) -> Valuation:

@@ -236,7 +236,7 @@ class Valuation:
         return replace(self, state=after, index=self.index.append(labels), sources=frames)
 
     def remove(self, index: Any) -> Valuation:
-        """Drop rows by their labels; all rows with a label go.
+        """Drop rows by their labels.
 
         Parameters
         ----------
@@ -251,7 +251,7 @@ class Valuation:
         Raises
         ------
         InputError
-            If a label is not there, or no row would be left.
+            If a label is not there, is listed twice or is shared by several rows, or no row would be left.
 
         Notes
         -----
@@ -283,7 +283,8 @@ class Valuation:
         Raises
         ------
         InputError
-            If a label is not there, or ``batch`` has another number of rows.
+            If a label is not there, is listed twice or is shared by several rows, or ``batch`` has another number of
+            rows.
         """
         at = reading.positions(self, index)
         rows = reading.read(self, "batch", batch, label, weights)
@@ -316,10 +317,16 @@ class Valuation:
         Raises
         ------
         InputError
-            If a label is not there, or a weight is not above zero.
+            If a label is not there, is listed twice or is shared by several rows, or the weights are neither one nor
+            one per label, or one is not above zero.
         """
         at = reading.positions(self, index)
-        numbers = np.broadcast_to(np.asarray(weights, dtype=np.float64), at.shape).copy()
+        given = np.asarray(weights, dtype=np.float64)
+        if given.shape not in ((), at.shape):
+            raise InputError(
+                f"`weights` must be one number, or one for each of the {len(at)} labels. Got shape {given.shape}."
+            )
+        numbers = np.broadcast_to(given, at.shape).copy()
         if not np.isfinite(numbers).all() or (numbers <= 0).any():
             raise InputError("`weights` must be finite numbers above zero; `remove` rows that should not count.")
         return replace(self, state=states.reweight(self.state, at, numbers))
@@ -402,7 +409,7 @@ class Valuation:
         Raises
         ------
         InputError
-            If a label is not there, or the group is all rows.
+            If a label is not there, is listed twice or is shared by several rows, or the group is all rows.
 
         Notes
         -----
@@ -481,7 +488,7 @@ class Valuation:
         Returns
         -------
         Index
-            Labels of `values.index`.
+            Labels of `values.index`; where rows share labels they do not say which row, and `remove` refuses them.
         """
         needed = self.pvalues.to_numpy() if fdr is not None else np.empty(0)
         return self.index[tables.to_remove(self.values.to_numpy(), needed, rate, threshold, fdr)]
@@ -642,6 +649,11 @@ class Valuation:
         ----------
         path : str or path
             The file.
+
+        Raises
+        ------
+        InputError
+            If ``path`` is a folder or lies in none, or labels are neither numbers nor text nor bools.
         """
         store.save(self, path)
 

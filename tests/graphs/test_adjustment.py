@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from causalif._errors import InputError, NotIdentifiedError
-from causalif.graphs import AdjustmentSets, adjustment_sets, parse_dag
+from causalif.graphs import AdjustmentSets, DAGPosterior, adjustment_sets, d_separated, parse_dag
+from causalif.graphs.mediation import path_question
 
 DAG = """C -> {A Y}; A -> M -> Y; A -> Y; W -> Y; V -> A; M -> D; P -> {C2 A}; Q -> {C2 Y}; U [latent]; U -> W
 I -> J; Y -> Z"""
@@ -191,6 +192,30 @@ def test_many_mediators_with_the_last_one_latent():
     assert sets.is_valid(sets.minimal)
     assert all(sets.is_valid(z) for z in sets.valid(limit=4))
     assert sets.minimum_cost
+
+
+SMOKING = parse_dag("smoker -> cough -> income; age -> smoker; age -> income")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: adjustment_sets(SMOKING, "smokr", "income"), r"'smokr' is not .*\. Did you mean 'smoker'\?$"),
+        (lambda: adjustment_sets(SMOKING, "smoker", "income", observed=["aeg"]), r"mean 'age'\? Leave out what"),
+        (lambda: adjustment_sets(SMOKING, "smoker", "income").why_not({"Age"}), "`nodes` .* Did you mean 'age'"),
+        (lambda: d_separated(SMOKING, "aeg", "income"), "`x` .* Did you mean 'age'"),
+        (lambda: path_question(SMOKING, "smoker", "income", ("smoker", "cuogh", "income")), "`path` .* mean 'cough'"),
+        (
+            lambda: path_question(SMOKING, "smoker", "income", ("smoker", "cough", "income"), adjust=["ages"]),
+            "`adjust` must name nodes of the graph. 'ages' .* Did you mean 'age'",
+        ),
+        (lambda: DAGPosterior.from_dags([SMOKING]).paths("smokr", "income"), "'smokr' is no node .* mean 'smoker'"),
+        (lambda: DAGPosterior.from_dags([SMOKING]).stability(("smoker", "Q")), r"'Q' is no node .*\. Correct it"),
+    ],
+)
+def test_a_misspelt_node_is_answered_with_the_nearest(call, message):
+    with pytest.raises(InputError, match=message):
+        call()
 
 
 @pytest.mark.parametrize(

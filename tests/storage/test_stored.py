@@ -64,6 +64,20 @@ def test_a_result_comes_back_as_its_own_class(results: dict[str, Any], kind: str
     assert (tmp_path / "again").read_bytes() == (tmp_path / "result").read_bytes()
 
 
+@pytest.mark.parametrize("kind", [*KINDS, "Valuation"])
+def test_the_folder_must_be_there(results: dict[str, Any], kind: str, tmp_path: Path) -> None:
+    clean = pd.DataFrame({"u": np.arange(6.0), "v": np.arange(6.0) ** 2})
+    result = results[kind] if kind in results else ci.KAIROS(progress=False).fit(clean + 0.5, reference=clean)
+    with pytest.raises(InputError, match=f"There is no folder '{tmp_path}/results': make it first"):
+        result.save(tmp_path / "results" / "fit.causalif")
+    with pytest.raises(InputError, match=f"'{tmp_path}' is a folder; add the name of a file"):
+        result.save(tmp_path)
+    (tmp_path / "results").write_text("")
+    with pytest.raises(InputError, match=f"There is no folder '{tmp_path}/results'"):
+        result.save(tmp_path / "results" / "fit.causalif")
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+
 def test_the_questions_of_each_class_are_still_answered(results: dict[str, Any], tmp_path: Path) -> None:
     for name, result in results.items():
         result.save(tmp_path / name)

@@ -113,7 +113,12 @@ def test_row_labels_that_do_not_fit(value, tables):
         (lambda: value.add(train.iloc[:2]), r"repeats row labels: \['r0', 'r1'\]"),
         (lambda: value.add(batch, index=["q"]), "must have 8 labels. Got 1"),
         (lambda: value.remove("nobody"), r"not there: \['nobody'\]"),
-        (lambda: value.remove(["r1", "r1"]), "List each row once"),
+        (lambda: value.remove(["r1", "r1"]), "names row 'r1' twice. List each row once"),
+        (lambda: value.replace(["r1", "r2", "r1", "r2"], batch.iloc[:4]), "names rows 'r1', 'r2' twice"),
+        (lambda: value.reweight(["r0", "r0"], 2.0), "names row 'r0' twice"),
+        (lambda: value.reweight(["r0", "r1"], [1.0, 2.0, 3.0]), r"each of the 2 labels\. Got shape \(3,\)"),
+        (lambda: value.remove(np.arange(90) < 2), r"Got booleans; pass values\.index\[mask\]"),
+        (lambda: value.remove(slice(2)), "row label or a list of them. Got slice"),
         (lambda: value.remove(value.index), "at least one must stay"),
         (lambda: value.replace(["r1"], batch), "one row for each of the 1 labels. Got 8"),
         (lambda: value.reweight("r1", 0.0), "finite numbers above zero"),
@@ -205,10 +210,23 @@ def test_what_it_says_of_itself(value):
         assert word in text
 
 
-def test_a_repeated_index_is_fine_for_one_fit():
+def test_labels_that_rows_share_name_none_of_them():
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame(rng.normal(size=(20, 2)), index=[0, 1] * 10)
-    clean = pd.DataFrame(rng.normal(size=(9, 2))).add_prefix("x")
-    value = KAIROS(progress=False).fit(frame.add_prefix("x"), reference=clean)
-    assert value.remove(1).index.tolist() == [0] * 10
+    frame = pd.DataFrame(rng.normal(size=(20, 2)), index=[*range(10), *range(7), 10, 11, 12], columns=["x0", "x1"])
+    clean = pd.DataFrame(rng.normal(size=(9, 2)), columns=["x0", "x1"])
+    value = KAIROS(progress=False).fit(frame, reference=clean)
+    for call in (
+        lambda: value.remove([8, 3, 0]),
+        lambda: value.remove([8, 3, 3, 0]),
+        lambda: value.replace([3, 0], frame.iloc[:2]),
+        lambda: value.reweight([3, 0], [0.5, 2.0]),
+        lambda: value.group_removal([3, 0, 9]),
+    ):
+        with pytest.raises(InputError, match=r"names rows 3, 0, and several rows have the same label.*reset_index"):
+            call()
+    with pytest.raises(InputError, match=r"names rows 0, 1, 2, 3, 4 and 2 more, and several"):
+        value.remove(range(10))
     assert len(value.table(3)) == 3
+    by_place = KAIROS(progress=False).fit(frame.reset_index(drop=True), reference=clean)
+    np.testing.assert_allclose(value.remove([12, 8]).values, by_place.remove([19, 8]).values, rtol=1e-12)
+    np.testing.assert_allclose(value.reweight([12, 8], [2, 3]).values, by_place.reweight([19, 8], [2, 3]).values)

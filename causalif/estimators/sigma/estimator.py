@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from causalif._errors import IdentificationWarning, InputError
-from causalif._validate import in_range, one_of, whole_number
+from causalif._validate import Array, closest, in_range, one_of, whole_number
 from causalif.engine.crossfit import CrossFit
 from causalif.engine.learners import Learners
 from causalif.engine.problem import Plan
@@ -22,8 +22,8 @@ from causalif.estimators.mediation.columns import Columns, Exposure, check_neste
 from causalif.estimators.mediation.diagnostics import judged, require_arms
 from causalif.estimators.mediation.estimator import LEARNER_NAMES, described
 from causalif.estimators.sigma.averaging import Answers
-from causalif.estimators.sigma.questions import Asked, ask, without, without_rare
-from causalif.estimators.sigma.result import SigmaResult
+from causalif.estimators.sigma.questions import Asked, LeftOut, ask, left_out, without, without_rare
+from causalif.estimators.sigma.result import TOTAL, SigmaResult
 from causalif.graphs.posterior import DAGPosterior
 from causalif.results.estimate import Estimate
 from causalif.table import column_names, native_column, read_table
@@ -71,7 +71,8 @@ class SIGMA:
     split : bool, default False
         Use one half of the rows (whole clusters) to find graphs and the other to estimate effects; needs a SEM.
     min_mass : float, default 0.005
-        What graphs of less posterior mass ask about a path is not estimated; the mass left out is in ``skipped_mass``.
+        What graphs of less posterior mass ask about a path is not estimated; the mass left out is in ``skipped_mass``
+        and in a note of the summary.
         It spares fits for graphs that hardly count.
     interval : {"mixture", "normal"}, default "mixture"
         Quantiles of the mixture of the graphs' normal laws, or the normal interval around the mean.
@@ -222,9 +223,7 @@ class SIGMA:
         paths = posterior.paths(self.treatment, self.outcome, cutoff=self.cutoff, max_paths=self.max_paths)
         kept = paths[paths["stability"] >= self.min_stability].reset_index(drop=True)
         weights = posterior.weights.to_numpy(dtype=float)
-        asked = without_rare(self._ask(posterior, list(kept["nodes"])), weights, self.min_mass)
-        if self.shift is not None:
-            asked = without(asked, not_shifted)
+        asked, out = self._asked(posterior, kept, weights)
         mediators, covariates = asked.nodes()
         kinds = posterior.settings.get("kinds", {})
         categories = [name for name in (*mediators, *covariates) if kinds.get(name, "continuous") != "continuous"]
@@ -249,8 +248,16 @@ class SIGMA:
         settings = self._settings(columns, exposure, plan, result, posterior)
         left = len(paths) - len(kept)
         notes += [f"Not shown: {left} path{'s' * (left > 1)} of stability below {self.min_stability:g}."] * bool(left)
-        settings |= {"notes": [*columns.table.notes, *notes], "warnings": warned}
+        settings |= {"notes": [*columns.table.notes, *notes], "warnings": warned, "left_out": out}
         return SigmaResult.of(posterior, kept, answers, settings, tables)
+
+    def _asked(self, posterior: DAGPosterior, kept: pd.DataFrame, weights: Array) -> tuple[Asked, LeftOut]:
+        """Return what is estimated, and what each argument left out of it."""
+        steps = {"on_recanting": self._ask(posterior, list(kept["nodes"]))}
+        steps["min_mass"] = asked = without_rare(steps["on_recanting"], weights, self.min_mass)
+        if self.shift is not None:
+            steps["shift"] = asked = without(asked, not_shifted)
+        return asked, left_out(steps, weights, [*kept["path"], TOTAL])
 
     def _ask(self, posterior: DAGPosterior, paths: list[tuple[str, ...]]) -> Asked:
         ends = (self.treatment, self.outcome)
@@ -264,6 +271,7 @@ class SIGMA:
         facts |= {"rows": len(columns.table), "cluster": self.cluster, "weights": self.weights}
         facts |= {"graphs": len(posterior.weights), "split": self.split, "interval": self.interval}
         facts |= {"cutoff": self.cutoff, "max_paths": self.max_paths, "min_stability": self.min_stability}
+        facts |= {"min_mass": self.min_mass}
         if result is None:
             return facts
         adjusted = replace(self, adjust=self.adjust if isinstance(self.adjust, str) else tuple(self.adjust))
@@ -283,7 +291,11 @@ def _refuse_reversed(posterior: DAGPosterior, treatment: str, outcome: str) -> l
     """Raise if the graphs put the outcome first; say so if no graph has a path."""
     for role, name in (("treatment", treatment), ("outcome", outcome)):
         if name not in posterior.names:
-            raise InputError(f"`{role}` {name!r} is not a node of the graphs: they have {list(posterior.names)[:12]}.")
+            close = closest(name, posterior.names)
+            hint = f" Did you mean {close!r}?" if close else ""
+            raise InputError(
+                f"`{role}` {name!r} is not a node of the graphs: they have {list(posterior.names)[:12]}.{hint}"
+            )
     ancestors = posterior.ancestor_probabilities.to_numpy(dtype=float)
     a, y = posterior.names.index(treatment), posterior.names.index(outcome)
     forward, backward = ancestors[a, y], ancestors[y, a]

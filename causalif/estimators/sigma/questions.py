@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import networkx as nx
 import numpy as np
@@ -13,6 +13,8 @@ import numpy.typing as npt
 from causalif._validate import Array
 from causalif.estimators.sigma.averaging import ABSENT, SKIPPED
 from causalif.graphs.mediation import PathQuestion, Recanting, Reference, path_question, total_question
+
+LeftOut: TypeAlias = dict[str, tuple[tuple[str, float], ...]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +75,18 @@ def without(asked: Asked, unanswerable: Callable[[PathQuestion], bool]) -> Asked
     which = asked.which.copy()
     which[(which >= 0) & bad[which]] = SKIPPED
     return _renumbered(asked, which)
+
+
+def left_out(steps: Mapping[str, Asked], weights: Array, labels: Sequence[str]) -> LeftOut:
+    """Return by argument, for every path that it left out in some graph, the posterior mass of these graphs."""
+    found: LeftOut = {}
+    before: npt.NDArray[np.bool_] | bool = False
+    for argument, asked in steps.items():
+        skipped = asked.which == SKIPPED
+        masses = weights @ (skipped & ~np.asarray(before))
+        found[argument] = tuple((label, float(mass)) for label, mass in zip(labels, masses, strict=True) if mass > 0)
+        before = skipped
+    return found
 
 
 def _renumbered(asked: Asked, which: npt.NDArray[np.intp]) -> Asked:

@@ -31,6 +31,22 @@ THRESHOLDS = (0.05, 0.15, 0.5, 0.95)
 NATURAL = ("natural", "total")
 HEADER = ("outcome", "treatment", "levels", "shift", "reference", "rows", "cluster", "weights", "graphs", "functionals",
           "folds", "repeats", "learners", "se_source")  # fmt: skip
+# Why the effect along a path is not estimated in some graphs, and what changes that.
+LEFT_OUT = {
+    "on_recanting": (
+        "These graphs do not identify the natural effect along the path; instead of on_recanting='skip', "
+        "'interventional' or 'bundle' has another type of effect estimated."
+    ),
+    "min_mass": (
+        "Each asks for a version of the effect that few graphs ask for, together of less posterior mass than "
+        "`min_mass`, {min_mass:g}; a smaller `min_mass` has it estimated."
+    ),
+    "shift": (
+        "What they ask for has no answer with `shift`; two `levels` of a discrete treatment in its place have it "
+        "estimated."
+    ),
+    "unknown": "Look at `min_mass`, on_recanting='skip' and `shift`.",
+}
 NUMBERS = ("estimate", "std_error", "conf_low", "conf_high", "within", "between", "monte_carlo", "structural_share",
            "prob_positive", "prob_negative")  # fmt: skip
 
@@ -237,19 +253,20 @@ class SigmaResult:
         over = "all graphs, 0 where the path is absent" if scope == "marginal" else "graphs that contain the path"
         yield f"Averages over {over}. Structural: share of the variance that lies between graphs."
         recanting = self.paths[self.paths["recanting_mass"] > 0]
-        skipped = self.paths[self.paths["skipped_mass"] > 0]
         if len(recanting):
             masses = "; ".join(f"{row.path}: {row.recanting_mass:.0%}" for row in recanting.itertuples())
             yield (
                 "Where a graph does not identify the natural effect along a path, another type of effect stands in "
                 f"(posterior mass {masses}); see `estimand`."
             )
-        if len(skipped):
-            masses = "; ".join(f"{row.path}: {row.skipped_mass:.1%}" for row in skipped.itertuples())
-            yield (
-                "Not estimated (rare, skipped, or not available with a shift), the other graphs standing in; posterior "
-                f"mass {masses}."
-            )
+        for argument, out in self._left_out().items():
+            listed = ", ".join(f"{label} {'under 0.1%' if mass < 1e-3 else f'{mass:.1%}'}" for label, mass in out)
+            if listed:
+                why = LEFT_OUT[argument].format(min_mass=self.settings.get("min_mass"))
+                yield (
+                    f"Not estimated in graphs of this posterior mass: {listed}. {why} The average over the other "
+                    "graphs with the path stands in, where there are any."
+                )
         yield (
             "Rows that chose the graphs also estimate the effects."
             if not self.settings["split"]
@@ -257,6 +274,11 @@ class SigmaResult:
         )
         yield from self.settings["notes"]
         yield from (f"Warning: {text}" for text in self.settings["warnings"])
+
+    def _left_out(self) -> Mapping[str, Iterable[tuple[str, float]]]:
+        """Return by argument what it left out; files of older versions do not tell arguments apart."""
+        masses = self.paths.set_index("path")["skipped_mass"]
+        return self.settings.get("left_out", {"unknown": tuple(masses[masses > 0].items())})
 
     def plot(
         self, kind: Literal["effects", "stability", "graph"] = "effects", ax: Axes | None = None, level: float = 0.95
@@ -312,7 +334,8 @@ class SigmaResult:
         Raises
         ------
         InputError
-            If a setting or a table holds something other than numbers, text, dates, and bools.
+            If ``path`` is a folder or lies in none, or a setting or a table holds something other than numbers, text,
+            dates, and bools.
 
         Notes
         -----
@@ -435,7 +458,7 @@ def _with_masses(kept: pd.DataFrame, answers: Answers) -> pd.DataFrame:
 def _estimate(marginal: Sequence[Average], settings: Mapping[str, Any]) -> Estimate:
     together = concat([average.pooled.estimate for average in marginal])
     scaled = with_std_errors(together, [average.std_error for average in marginal])
-    kept = {key: value for key, value in settings.items() if key not in ("notes", "warnings")}
+    kept = {key: value for key, value in settings.items() if key not in ("notes", "warnings", "left_out")}
     return Estimate(
         scaled.values, scaled.influence_values, scaled.labels, scaled.index, scaled.clusters,
         {**kept, "se_source": "influence function within graphs, plus the variance between graphs"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import networkx as nx
@@ -12,7 +13,7 @@ import pytest
 
 from causalif._errors import IdentificationWarning, InputError
 from causalif.estimators.mediation import PathEffect
-from causalif.estimators.sigma import SIGMA
+from causalif.estimators.sigma import SIGMA, SigmaResult
 from causalif.estimators.sigma.averaging import ABSENT, SKIPPED, Answers
 from causalif.graphs import parse_dag
 from causalif.graphs.posterior import DAGPosterior
@@ -157,6 +158,41 @@ def test_skipping_and_rare_graphs() -> None:
     assert rare.settings["functionals"] == 5
 
 
+@pytest.mark.parametrize(
+    ("options", "weights", "listed", "remedy"),
+    [
+        ({"on_recanting": "skip"}, [0.7, 0.3], {"A -> L -> M -> Y": "70.0%", "A -> L -> Y": "70.0%"}, "'bundle' has"),
+        ({}, [0.997, 0.003], {"A -> L -> M -> Y": "0.3%"}, "`min_mass`, 0.005; a smaller `min_mass` has it"),
+        ({}, [0.9996, 0.0004], {"A -> L -> M -> Y": "under 0.1%"}, "`min_mass`, 0.005; a smaller `min_mass` has it"),
+        ({"min_mass": 0.001}, [0.997, 0.003], {}, ""),
+    ],
+)
+def test_the_summary_says_what_was_left_out_and_which_argument_does_it(
+    options: dict[str, Any], weights: list[float], listed: dict[str, str], remedy: str, tmp_path: Path
+) -> None:
+    fit = SIGMA(**ROLES, **options, posterior=posterior(FULL, NO_L_TO_Y, weights=weights)).fit(table())
+    said = " ".join(str(fit).split())
+    masses = ", ".join(f"{path} {mass}" for path, mass in listed.items())
+    assert ("Not estimated" in said) == bool(listed)
+    assert not listed or f"Not estimated in graphs of this posterior mass: {masses}. " in said
+    assert remedy in said
+    fit.save(tmp_path / "fit")
+    assert str(SigmaResult.load(tmp_path / "fit")) == str(fit)
+    older = replace(fit, settings={key: value for key, value in fit.settings.items() if key != "left_out"})
+    assert ("posterior mass: " + masses + ". Look at `min_mass`" in " ".join(str(older).split())) == bool(listed)
+
+
+def test_what_arguments_left_out_adds_up_to_the_skipped_mass() -> None:
+    unconfounded = parse_dag("A -> {L M Y}; L -> {M Y}; M -> Y; C")  # adjusts for nothing, and recants as FULL does
+    graphs = posterior(FULL, NO_L_TO_Y, unconfounded, weights=[0.7, 0.298, 0.002])
+    fit = SIGMA(**ROLES, posterior=graphs, on_recanting="skip").fit(table())
+    out = {argument: dict(masses) for argument, masses in fit.settings["left_out"].items()}
+    assert out["on_recanting"] == pytest.approx({"A -> L -> M -> Y": 0.702, "A -> L -> Y": 0.702})
+    assert out["min_mass"] == pytest.approx({"A -> M -> Y": 0.002, "A -> Y": 0.002, "total": 0.002})
+    for path, mass in fit.paths.set_index("path")["skipped_mass"].items():
+        assert sum(masses.get(path, 0.0) for masses in out.values()) == pytest.approx(mass)
+
+
 def test_threshold_keeps_the_table_short() -> None:
     graphs = posterior(FULL, NO_DIRECT, weights=[0.1, 0.9])
     fit = SIGMA(**ROLES, posterior=graphs).fit(table())
@@ -234,6 +270,7 @@ def test_tables_and_plots() -> None:
         ({"posterior": posterior(FULL), "min_stability": 1.2}, r"`min_stability` must be a number between 0 and 1"),
         ({"posterior": posterior(FULL), "interval": "exact"}, r"`interval` must be one of 'mixture', 'normal'"),
         ({"posterior": posterior(FULL), "outcome": "Z"}, r"`outcome` 'Z' is not a node of the graphs"),
+        ({"posterior": posterior(FULL), "outcome": "y"}, r"`outcome` 'y' is not a node .*\. Did you mean 'Y'\?"),
         (
             {"posterior": posterior(FULL), "treatment": "Y", "outcome": "A"},
             r"`outcome` 'A' is an ancestor of `treatment` 'Y' with posterior probability 1.00. Exchange them",
@@ -283,6 +320,7 @@ def test_a_shift_leaves_out_the_graphs_that_it_cannot_answer() -> None:
     simple = parse_dag("C -> {A L M Y}; A -> {M Y}; M -> Y; L -> Y")
     fit = SIGMA(**ROLES, posterior=posterior(simple, FULL, weights=[0.8, 0.2]), shift=0.5).fit(data)
     assert fit.paths.set_index("path").loc["A -> M -> Y", "skipped_mass"] == pytest.approx(0.2)
+    assert "A -> L -> M -> Y 20.0%. What they ask for has no answer with `shift`; two" in " ".join(str(fit).split())
     assert np.isfinite(fit.effects.set_index(["path", "scope"]).loc[("A -> M -> Y", "marginal"), "estimate"])
 
 
