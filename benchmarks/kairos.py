@@ -121,9 +121,10 @@ ROUTES = ("naive", "sklearn", "causalif", "causalif, labels")
 
 def speed(n: int = N, m: int = M, routes: tuple[str, ...] = ROUTES) -> None:
     """Print time, memory, error and the share of the matrix-product rate."""
-    print(f"\nOne fit, N={n:,}, d={D}, M={m:,}, one thread, CPU seconds (best of five), float32")
+    takes = 5 if n <= N else 3
+    print(f"\nOne fit, N={n:,}, d={D}, M={m:,}, one thread, CPU seconds (best of {takes}), float32")
     found: dict[str, list[dict[str, float]]] = {route: [] for route in routes}
-    for _ in range(5 if n <= N else 1):
+    for _ in range(takes):
         for route in routes:
             found[route].append(child("--route", route, "--rows", str(n), "--reference", str(m)))
     best = {route: min(runs, key=lambda run: run["seconds"]) for route, runs in found.items()}

@@ -7,7 +7,8 @@
     python benchmarks/record.py shapley --peer ~/venv/bin/python    # an interpreter that has pyDVL
 
 Commands run from the repository's root with this interpreter and one thread. A command that fails, that is interrupted,
-that lacks the peer it compares with or that prints a path of the machine leaves the earlier record as it was.
+that lacks the peer it compares with or that prints a path of the machine leaves the earlier record as it was. A record
+from another processor moves to benchmarks/records/others/, and the table of the README is written anew.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ from importlib import metadata
 names = {one.name: one.version for one in metadata.distributions()}
 print(json.dumps({"python": sys.version.split()[0], **names}))
 """
+BEGIN, END = "<!-- records -->", "<!-- end records -->"
 PATH = re.compile(r"(?<![\w.])/[\w.+~-]+/[\w./+~-]+|\b[A-Za-z]:\\\w+")
 
 
@@ -240,11 +242,31 @@ def run(job: Job, peer: str | None) -> dict[str, Any]:
 
 
 def write(name: str, record: dict[str, Any]) -> None:
-    """Write a record in one step, so that the earlier one is there until the new one is whole."""
-    path = FOLDER / f"{name}.json"
+    """Write a record in one step, so that the earlier one is there until the new one is whole or it has moved."""
+    path, earlier = FOLDER / f"{name}.json", read(name)
     part = path.with_suffix(".part")
     part.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if earlier is not None and earlier["processor"] != record["processor"]:
+        place = elsewhere(name, earlier)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(place)
     part.replace(path)
+    elsewhere(name, record).unlink(missing_ok=True)
+
+
+def elsewhere(name: str, record: dict[str, Any]) -> Path:
+    """Return where a record is kept once there is a newer one from another processor."""
+    processor = re.sub(r"\W+", "-", record["processor"]).strip("-")
+    return FOLDER / "others" / processor / f"{name}.json"
+
+
+def tabulate(path: Path) -> None:
+    """Write the table of figures between the marks in a page anew."""
+    page = path.read_text(encoding="utf-8")
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if begin and end:
+        path.write_text(f"{before}{begin}\n{markdown()}\n{end}{after}", encoding="utf-8")
 
 
 def record_all(names: list[str], peer: str | None) -> int:
@@ -263,6 +285,7 @@ def record_all(names: list[str], peer: str | None) -> int:
             print(f"\nInterrupted: {name} was not recorded, an earlier record is left as it was.")
             return 130
         write(name, record)
+        tabulate(ROOT / "README.md")
         print(f"recorded {name} in {record['seconds']:.0f} s", flush=True)
     if failed:
         print(f"\nnot recorded: {', '.join(failed)}")

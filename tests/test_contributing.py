@@ -86,7 +86,7 @@ def test_every_verb_is_in_use() -> None:
         ("causalif/discovery/sem.py", ("SEM", "Scorer", "_scorer")),
         ("causalif/graphs/dag.py", ("read_graph",)),
         ("tests/kernels/test_oracle.py", ("PAIRS",)),
-        ("benchmarks/record.py", ("JOBS", "--table")),
+        ("benchmarks/record.py", ("JOBS",)),
         ("benchmarks/records/figures.py", ("FIGURES",)),
     ],
 )

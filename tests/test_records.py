@@ -18,8 +18,9 @@ sys.path.append(str(ROOT / "benchmarks"))
 record, figures = importlib.import_module("record"), importlib.import_module("records.figures")
 sys.path[:] = BEFORE
 
-RECORDED = sorted(path.stem for path in figures.FOLDER.glob("*.json"))
-BEGIN, END = "<!-- records -->", "<!-- end records -->"
+RECORDS = figures.FOLDER.rglob("*.json")
+RECORDED = sorted(path.relative_to(figures.FOLDER).with_suffix("").as_posix() for path in RECORDS)
+BEGIN, END = record.BEGIN, record.END
 
 
 def drifted(text: str) -> list[str]:
@@ -43,10 +44,10 @@ def test_every_benchmark_and_every_study_is_registered() -> None:
     assert set(stated) <= {job.command for job in record.JOBS.values()}
 
 
-@pytest.mark.parametrize("name", RECORDED)
-def test_a_record_is_whole_and_names_no_place(name: str) -> None:
-    kept = figures.read(name)
-    assert kept["command"] == record.JOBS[name].command
+@pytest.mark.parametrize("place", RECORDED)
+def test_a_record_is_whole_and_names_no_place(place: str) -> None:
+    kept = figures.read(place)
+    assert kept["command"] == record.JOBS[Path(place).name].command
     assert kept["exit"] == 0
     assert kept["lines"]
     assert kept["versions"]["python"]
@@ -55,11 +56,12 @@ def test_a_record_is_whole_and_names_no_place(name: str) -> None:
     record.refuse_paths([json.dumps(kept, ensure_ascii=False)])
 
 
-@pytest.mark.parametrize("name", RECORDED)
-def test_every_figure_of_a_record_can_be_read(name: str) -> None:
-    figures.check(name, figures.read(name))
+@pytest.mark.parametrize("place", RECORDED)
+def test_every_figure_of_a_record_can_be_read(place: str) -> None:
+    name, kept = Path(place).name, figures.read(place)
+    figures.check(name, kept)
     if name.startswith("study_") and name not in figures.WITHOUT_COVERAGE:
-        rows = figures.study_rows(name)
+        rows = figures.study_rows(name, kept)
         assert rows
         assert all(0 <= row["coverage"] <= 1 and row["draws"] > 1 for row in rows)
 
@@ -135,7 +137,8 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(record, "ROOT", tmp_path)
     monkeypatch.setattr(record, "FOLDER", tmp_path)
     monkeypatch.setattr(figures, "FOLDER", tmp_path)
-    monkeypatch.setattr(figures, "FIGURES", (figures.Figure("a task", "a peer", "job", "(last|good|[12])"),))
+    monkeypatch.setattr(figures, "FIGURES", (figures.Figure("a task", "a peer", "job", "([0-9])"),))
+    (tmp_path / "README.md").write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
 
     def run(code: str, *arguments: str, **options: object) -> int:
         (tmp_path / "job.py").write_text(code, encoding="utf-8")
@@ -146,16 +149,16 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_what_was_printed_is_kept(script, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert script("import sys; print('  äöü  ', sys.argv[1]); print(); print('last')") == 0
+    assert script("import sys; print('  äöü  ', sys.argv[1]); print(); print('last 7')") == 0
     kept = json.loads((tmp_path / "job.json").read_text(encoding="utf-8"))
-    assert kept["lines"] == ["  äöü   two words", "", "last"]
+    assert kept["lines"] == ["  äöü   two words", "", "last 7"]
     assert kept["command"] == "python job.py 'two words'"
     assert kept["seconds"] >= 0
     assert kept["cores"] >= 1
     assert kept["processor"]
     assert {"python", "causalif", "numpy", "scipy", "pandas"} <= set(kept["versions"])
     assert "äöü" in capsys.readouterr().out
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["job.json", "job.py"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "job.json", "job.py"]
     assert "job" in record.listing()
     assert "script changed since" not in record.listing()
     (tmp_path / "job.py").write_text("print(2)", encoding="utf-8")
@@ -174,17 +177,41 @@ REFUSED = {
 @pytest.mark.parametrize("reason", REFUSED)
 def test_nothing_else_replaces_a_record(reason, script, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, message, status = REFUSED[reason]
-    assert script("print('good')") == 0
+    assert script("print('good 1')") == 0
     before = (tmp_path / "job.json").read_bytes()
     assert script(code) == status
     assert message in capsys.readouterr().out
     assert (tmp_path / "job.json").read_bytes() == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["job.json", "job.py"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "job.json", "job.py"]
 
 
 def test_what_it_compares_with_must_be_there(script, capsys: pytest.CaptureFixture[str]) -> None:
     assert script("print(1)", needs=("no_such_module",)) == 1
     assert "no_such_module is not installed" in capsys.readouterr().out
+
+
+def test_the_table_of_the_readme_follows(script, tmp_path: Path) -> None:
+    assert script("print(1)") == 0
+    page = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert page == f"before\n{BEGIN}\n{figures.markdown()}\n{END}\nafter\n"
+    assert "1 times as fast" in page
+
+
+def test_each_processor_keeps_its_last_record(script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (figure,) = figures.FIGURES
+    for processor, printed, said in (
+        ("One @ 2 GHz", 3, "3 times as fast"),
+        ("Other", 5, "3 to 5 times as fast"),
+        ("Other", 6, "3 to 6 times as fast"),
+        ("One @ 2 GHz", 4, "4 to 6 times as fast"),
+    ):
+        monkeypatch.setattr(record, "processor", lambda name=processor: name)
+        assert script(f"print({printed})") == 0
+        assert figure.text() == said
+        assert figures.read("job")["lines"] == [str(printed)]
+    assert figure.date() == f"{figures.read('job')['date'][:10]}, 2 processors"
+    kept = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.json"))
+    assert kept == ["job.json", "others/Other/job.json"]
 
 
 @pytest.mark.parametrize(

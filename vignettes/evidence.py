@@ -384,23 +384,23 @@ table(followed)
 
 
 # %% tags=["hide-input"]
+def block(name: str, kept: dict) -> str:
+    """What one record holds, closed until asked for."""
+    packages = ", ".join(f"{one} {number}" for one, number in kept["versions"].items())
+    where = f"{kept['processor']}, {kept['cores']} cores"
+    minutes = max(1, round(kept["seconds"] / 60))
+    head = f"<code>{html.escape(kept['command'])}</code>: {html.escape(record.JOBS[name].shows)}"
+    facts = f"{kept['date'][:10]}, {minutes} min on {where}; {packages}"
+    output = html.escape("\n".join(kept["lines"]))
+    return f"<details><summary>{head}</summary><p>{html.escape(facts)}</p><pre>{output}</pre></details>"
+
+
 def folded(names: list[str]) -> Shown:
-    """One block per record, closed until asked for; then what was not recorded."""
-    blocks, absent = [], []
-    for name in names:
-        kept = figures.read(name)
-        if kept is None:
-            absent.append(f"<code>{html.escape(record.JOBS[name].command)}</code>")
-            continue
-        packages = ", ".join(f"{one} {number}" for one, number in kept["versions"].items())
-        where = f"{kept['processor']}, {kept['cores']} cores"
-        minutes = max(1, round(kept["seconds"] / 60))
-        head = f"<code>{html.escape(kept['command'])}</code>: {html.escape(record.JOBS[name].shows)}"
-        facts = f"{kept['date'][:10]}, {minutes} min on {where}; {packages}"
-        output = html.escape("\n".join(kept["lines"]))
-        blocks.append(f"<details><summary>{head}</summary><p>{html.escape(facts)}</p><pre>{output}</pre></details>")
+    """One block per record, then what was not recorded."""
+    blocks = [block(name, kept) for name in names for kept in figures.everywhere(name)]
+    absent = [html.escape(record.JOBS[name].command) for name in names if figures.read(name) is None]
     if absent:
-        blocks.append(f"<p>Not recorded: {', '.join(absent)}.</p>")
+        blocks.append(f"<p>Not recorded: <code>{'</code>, <code>'.join(absent)}</code>.</p>")
     return Shown("\n".join(blocks), "html")
 
 
@@ -411,8 +411,8 @@ folded(studies)
 # ## Speed
 #
 # Where no unit is named a number is a quotient of two times from one run on one machine, one thread, CPU seconds; the
-# ranges run over the sizes, seeds or learners of the benchmark. "Times as fast" divides the other's time by ours,
-# "times as long" ours by the other's.
+# ranges run over the sizes, seeds or learners of the benchmark, and over the processors it was run on. "Times as fast"
+# divides the other's time by ours, "times as long" ours by the other's.
 
 # %% tags=["hide-input"]
 speed = pd.DataFrame(

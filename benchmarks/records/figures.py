@@ -21,9 +21,17 @@ def read(name: str) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
+def everywhere(name: str) -> list[dict[str, Any]]:
+    """Return the last record of a job on each processor, the newest first; none where nothing was recorded."""
+    newest = read(name)
+    others = [json.loads(path.read_text(encoding="utf-8")) for path in FOLDER.glob(f"others/*/{name}.json")]
+    others.sort(key=lambda one: one["date"], reverse=True)
+    return others if newest is None else [newest, *others]
+
+
 @dataclass(frozen=True)
 class Figure:
-    """A number, or a range of numbers, in the output of a command.
+    """A number, or a range of numbers, in the output of a command, on all processors that it was recorded on.
 
     Parameters
     ----------
@@ -62,14 +70,14 @@ class Figure:
 
     def text(self) -> str:
         """Return the number in words, or that it was not recorded."""
-        record = read(self.record)
-        values = self.values(record)
-        if record is None or values is None:
+        records = everywhere(self.record)
+        values = [value for record in records for value in self.values(record) or ()]
+        if not values:
             return MISSING
         ordered = sorted(values, key=_value)
         low, high = _said(ordered[0]), _said(ordered[-1])
         text = self.words.format(low if _value(low) == _value(high) else f"{low} to {high}")
-        failures = len(re.findall(self.failed, self._part(record), flags=re.MULTILINE)) if self.failed else 0
+        failures = sum(map(self._failures, records)) if self.failed else 0
         return f"{text}; no answer on {failures} of {failures + len(values)}" if failures else text
 
     def against_version(self) -> str:
@@ -79,9 +87,15 @@ class Figure:
         return re.sub(r"\{([\w-]+)\}", lambda one: f"{one[1]} {versions.get(one[1], '')}".strip(), self.against)
 
     def date(self) -> str:
-        """Return the day of the record, nothing where there is none."""
-        record = read(self.record)
-        return "" if record is None else record["date"][:10]
+        """Return the day of the newest record and the number of processors, nothing where there is none."""
+        records = everywhere(self.record)
+        if not records:
+            return ""
+        day: str = records[0]["date"][:10]
+        return day if len(records) == 1 else f"{day}, {len(records)} processors"
+
+    def _failures(self, record: dict[str, Any]) -> int:
+        return len(re.findall(self.failed, self._part(record), flags=re.MULTILINE))
 
     def _part(self, record: dict[str, Any]) -> str:
         text = "\n".join(record["lines"])
