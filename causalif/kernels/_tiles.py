@@ -28,7 +28,8 @@ SMALL_PRODUCTS = frozenset({"SkylakeX", "Cooperlake", "SapphireRapids"})
 SMALL, NARROW, WIDEST, HEIGHTS = 10**6, 64, 240, (64, 32, 16)
 # Rows that are added up in float32 before float64 takes over, where BLAS adds one row after the other.
 GROUP = 128
-# Squared distances under this share of the squared norms are taken anew from differences, for kernels with a kink.
+# Squared distances under this share of the squared norms are taken anew from differences: for kernels with a kink, and
+# in float64 for all.
 NEAR = 1e-9
 PAIRS_AT_ONCE = 2**20
 
@@ -74,12 +75,15 @@ class Panels:
         Number of rows.
     height : int
         Rows of the left side in one product; 0 for all.
+    norms : bool
+        Whether the rows hold the norms.
     """
 
     rows: list[npt.NDArray[Any]]
     weights: npt.NDArray[Any]
     size: int
     height: int
+    norms: bool = True
 
     @classmethod
     def of(cls, rows: Rows, weights: npt.NDArray[Any], small: bool) -> Panels:
@@ -97,7 +101,7 @@ class Panels:
 
     def without_norms(self) -> Panels:
         """Leave the norms out of the product."""
-        return replace(self, rows=[part[:, :-2] for part in self.rows])
+        return replace(self, rows=[part[:, :-2] for part in self.rows], norms=False)
 
     def halves(self) -> Iterator[tuple[int, Panels]]:
         """Yield two runs of panels, each with the number of rows before it; one if there is but one panel."""
@@ -105,7 +109,7 @@ class Panels:
         for part in spans(count, -(-count // 2)):
             start, rows = part.start * width, [x[part] for x in self.rows]
             size = min(self.size, part.stop * width) - start
-            yield start, Panels(rows, self.weights[part], size, self.height)
+            yield start, replace(self, rows=rows, weights=self.weights[part], size=size)
 
 
 def _stepped(m: int) -> int:
@@ -152,7 +156,8 @@ class Workspace:
         own = tiles[: len(self.kernels)]
         for kernel, tile, a, b in zip(self.kernels, own, left, right.rows, strict=True):
             _multiply(a, b, tile, right.height)
-            if kernel.rough:
+            # float64 tiles may hold rows so far out that the exponent of a pair of copies is a large number, not zero.
+            if kernel.rough or (right.norms and tile.dtype == np.float64):
                 _take_near_pairs_anew(tile, a, b, right.size)
             kernel.profile(self.xp, tile, list(tiles[len(self.kernels) :]))
         for other in own[1:]:
@@ -173,10 +178,11 @@ def _multiply(a: npt.NDArray[Any], panels: npt.NDArray[Any], out: npt.NDArray[An
 
 def _take_near_pairs_anew(e: Array, left: Array, right: Array, m: int) -> None:
     """Replace the exponents of near duplicates by sums of squared differences, which cancel nothing."""
-    heavy = -left[:, -2].min() - right[:, -1].min()
-    panel, row, column = np.nonzero(e > -NEAR * heavy)
-    real = panel * e.shape[2] + column < m
-    panel, row, column = panel[real], row[real], column[real]
+    lightest = left[:, -2].min() + right[:, -1].min()
+    panel, row, column = np.nonzero(e > NEAR * lightest)
+    near = e[panel, row, column] > NEAR * (left[row, -2] + right[panel, -1, column])
+    near &= panel * e.shape[2] + column < m
+    panel, row, column = panel[near], row[near], column[near]
     for part in spans(len(row), max(1, PAIRS_AT_ONCE // left.shape[1])):
         c, i, j = panel[part], row[part], column[part]
         gap = left[i, :-2] - right[c, :-2, j]
@@ -188,15 +194,15 @@ def keep_upper(tile: npt.NDArray[Any], start: int) -> None:
     for panel in tile:
         stop = start + tile.shape[2]
         corner = panel[start:stop]
-        corner *= _above(len(corner), tile.shape[2], tile.dtype)
+        np.copyto(corner, 0.0, where=_below(len(corner), tile.shape[2]))
         panel[stop:] = 0.0
         start = stop
 
 
 @lru_cache(maxsize=8)
-def _above(n: int, width: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Return ones where the column has a larger number than the row, else zeros."""
-    mask = np.triu(np.ones((n, width), dtype=dtype), 1)
+def _below(n: int, width: int) -> npt.NDArray[np.bool_]:
+    """Return where the column has no larger number than the row."""
+    mask = np.tri(n, width, dtype=bool)
     mask.flags.writeable = False
     return mask
 

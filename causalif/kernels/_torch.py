@@ -214,8 +214,8 @@ def evaluate(kernel: RadialKernel, x: Tensor, nx: Tensor, y: Tensor, ny: Tensor,
     with _products(allow_tf32):
         e = torch.addmm(-ny[None, :], x, y.T)
     e -= nx[:, None]
-    if kernel.rough:
-        near = (e > -NEAR * (nx.max() + ny.max())).nonzero()
+    if kernel.rough or e.dtype == torch.float64:
+        near = (e > -NEAR * (nx[:, None] + ny[None, :])).nonzero()
         for span in spans(len(near), max(1, PAIRS_AT_ONCE // x.shape[1])):
             part = near[span]
             gap = x[part[:, 0]] - y[part[:, 1]]

@@ -147,7 +147,7 @@ class Valuation:
     @cached_property
     def values(self) -> pd.Series:
         """One value per train row, high is good; influence values add up to zero (weighted by the row weights)."""
-        return self.components.sum(axis=1).rename("value")
+        return self.components.sum(axis=1, skipna=False).rename("value")
 
     @cached_property
     def witness(self) -> pd.Series:

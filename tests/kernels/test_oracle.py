@@ -139,6 +139,22 @@ def test_symmetric_sums_leave_the_diagonal_out(name: str, precision: str) -> Non
     np.testing.assert_allclose(weighted.total, K @ w, **near)
 
 
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_very_far_out_leave_the_other_sums_alone(name: str, precision: str) -> None:
+    """The squared norms of such a row cancel nothing to within its distances, not even to itself or to its copy."""
+    for seed in range(10):
+        A = rows(60, 3, seed)
+        A[7] *= 1e10
+        A[9], A[11] = A[7], -A[7]
+        kernel, K = PAIRS[name][0], matrix(name, A, A)
+        off = K.sum(axis=1) - np.diag(K)
+        found = row_sums(A, None, kernel, symmetric=True, precision=precision)
+        np.testing.assert_allclose(found.sums, off, rtol=1e-12, atol=tolerance(precision) * 60)
+        twice = row_sums(A, A.copy(), kernel, precision=precision)
+        np.testing.assert_allclose(twice.sums, K.sum(axis=1), rtol=1e-12, atol=tolerance(precision) * 60)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_block_equals_a_double_loop(name: str) -> None:
     A, B = rows(19, 3, 0), rows(13, 3, 1)
