@@ -17,8 +17,9 @@ from causalif._errors import DataWarning, InputError, tell
 from causalif._validate import Array, closest
 
 LARGEST_EXACT_INTEGER = 2**53
-# A category of more levels than this share of the rows has fewer than two rows to a level: no comparison is left.
-MOST_LEVELS = 0.5
+# Shares of the rows. A category of more levels than the first has fewer than two rows to a level on average; one with
+# more rows that are alone in their level than the second is an identifier.
+MANY_LEVELS, ALL_ALONE = 0.5, 0.9
 # Gradient boosting libraries refuse these characters in the names of their features.
 SAFE_IN_NAMES = str.maketrans({"[": "(", "]": ")", "{": "(", "}": ")", "<": "under ", ",": ";", ":": "-", '"': "'"})
 
@@ -317,17 +318,22 @@ def _require_numeric(column: pd.Series, role: str) -> None:
     if role == "adjust":
         remedy = "Use .astype('category') to have indicators made, pd.to_numeric if it holds numbers, or leave it out"
     elif isinstance(example, str):
-        named = f"data[{column.name!r}]"
-        remedy = (
-            f"If these are numbers, convert them with pd.to_numeric({named}); if they are categories, make an "
-            f"indicator of one, such as ({named} == {example!r}).astype(float)"
-        )
-        if missing := int(column.isna().sum()):
-            remedy += f", after dropping or filling the {missing:,} that are missing, which would become 0"
+        remedy = _remedy_for_text(column, example, role)
     raise InputError(
         f"`{role}` column {column.name!r} must hold numbers. Got dtype {dtype} (for example {example!r}) instead. "
         f"{remedy}."
     )
+
+
+def _remedy_for_text(column: pd.Series, example: str, role: str) -> str:
+    named = f"data[{column.name!r}]"
+    remedy = f"If these are numbers, convert them, in pandas with pd.to_numeric({named})"
+    if role != "weights" and pd.isna(pd.to_numeric(example, errors="coerce")):
+        indicator = f"({named} == {example!r}).astype(float)"
+        remedy += f"; if they are categories, make an indicator of one, in pandas {indicator}"
+        if missing := int(column.isna().sum()):
+            remedy += f", after dropping or filling the {missing:,} that are missing, which would become 0"
+    return remedy
 
 
 def _require_finite(values: Array, role: str, name: str, index: pd.Index) -> None:
@@ -467,14 +473,32 @@ def _one_column(frame: pd.DataFrame, name: str) -> tuple[Array, tuple[str, ...]]
 
 def _indicators(frame: pd.DataFrame, name: str) -> tuple[Array, tuple[str, ...]]:
     codes, levels = _coded(frame, "adjust", name)
-    if len(levels) > max(2, MOST_LEVELS * len(codes)):
-        raise InputError(
-            f"`adjust` column {name!r} is a category of {len(levels):,} levels in {len(codes):,} rows and looks like "
-            "an identifier: with fewer than two rows to a level nothing is left to compare. Leave it out, group it "
-            "into fewer levels, or give it as numbers if it measures something; `cluster` takes labels of rows that "
-            "belong together."
-        )
+    _check_levels(name, codes)
     if len(levels) == 1:
         return np.ones((len(codes), 1)), (name,)
     names = tuple(f"{name}={level}".translate(SAFE_IN_NAMES) for level in levels[1:])
     return (codes[:, None] == np.arange(1, len(levels))).astype(np.float64), names
+
+
+def _check_levels(name: str, codes: Array) -> None:
+    """Refuse a category in which next to every row has a level of its own; warn where rows to a level are few.
+
+    What is refused is far from what is accepted, so that a table does not turn unreadable as some rows leave it.
+    """
+    counts, n = np.bincount(codes.astype(np.intp)), len(codes)
+    levels, alone = int((counts > 0).sum()), int((counts == 1).sum())
+    remedy = (
+        "Leave it out, group it into fewer levels, or give it as numbers if it measures something; `cluster` takes "
+        "labels of rows that belong together."
+    )
+    if alone > max(2, ALL_ALONE * n):
+        raise InputError(
+            f"`adjust` column {name!r} is a category of {levels:,} levels in {n:,} rows and looks like an identifier: "
+            f"{alone:,} rows have a level of their own and can be compared with no other. {remedy}"
+        )
+    if levels > max(2, MANY_LEVELS * n):
+        tell(
+            f"`adjust` column {name!r} is a category of {levels:,} levels in {n:,} rows, fewer than two rows to a "
+            f"level on average. {remedy}",
+            DataWarning,
+        )

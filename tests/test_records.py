@@ -210,6 +210,10 @@ def test_each_processor_keeps_its_last_record(script, tmp_path: Path, monkeypatc
         assert figure.text() == said
         assert figures.read("job")["lines"] == [str(printed)]
     assert figure.date() == f"{figures.read('job')['date'][:10]}, 2 processors"
+    kept = figures.read("job")
+    (tmp_path / "job.json").write_text(json.dumps({**kept, "versions": {"numpy": "9.8.7"}}), encoding="utf-8")
+    against = figures.Figure("", "{numpy}", "job", "").against_version()
+    assert against == f"numpy 9.8.7 and {kept['versions']['numpy']}"
     kept = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.json"))
     assert kept == ["job.json", "others/Other/job.json"]
 

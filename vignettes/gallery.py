@@ -233,8 +233,7 @@ ax = found.plot()
 curve = value.removal_curve(
     LogisticRegression(max_iter=300), pixels[test], digit[test], rates=(0.0, 0.1, 0.2, 0.3), draws=2
 )
-ax = curve.plot()
-_ = ax.set_ylabel("accuracy on test rows")
+_ = curve.plot()
 
 # %% [markdown]
 # **`valuation.plots.stream`**: the distance to the clean law as batches come in, against the number of rows by then.

@@ -81,10 +81,14 @@ class Figure:
         return f"{text}; no answer on {failures} of {failures + len(values)}" if failures else text
 
     def against_version(self) -> str:
-        """Return what it was compared with, and its version."""
-        record = read(self.record)
-        versions = {} if record is None else {**record["versions"], **record.get("peer versions", {})}
-        return re.sub(r"\{([\w-]+)\}", lambda one: f"{one[1]} {versions.get(one[1], '')}".strip(), self.against)
+        """Return what it was compared with, and its version, or versions where records differ."""
+        kept = [{**one["versions"], **one.get("peer versions", {})} for one in everywhere(self.record)]
+
+        def named(package: re.Match[str]) -> str:
+            versions = dict.fromkeys(one[package[1]] for one in kept if package[1] in one)
+            return f"{package[1]} {' and '.join(versions)}".strip()
+
+        return re.sub(r"\{([\w-]+)\}", named, self.against)
 
     def date(self) -> str:
         """Return the day of the newest record and the number of processors, nothing where there is none."""

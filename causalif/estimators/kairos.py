@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from causalif._errors import DataWarning, InputError, tell
 from causalif._validate import Array, one_of
@@ -150,8 +149,8 @@ class KAIROS:
         Warns
         -----
         DataWarning
-            If train rows are copies of reference rows, if the reference lacks a class, if the kernel cannot tell rows
-            apart, on half-precision input.
+            If train rows are copies of reference rows, if the reference lacks a class or a category, if a category has
+            very many levels, if the kernel cannot tell rows apart, on half-precision input.
         """
         self._check()
         train, reference, label, reference_label, weights = _parted(train, reference, label, reference_label, weights)
@@ -180,8 +179,7 @@ class KAIROS:
             weights=weights if isinstance(weights, str) else None,
             features=None if features is None else tuple(features),
         )
-        sources = () if rows.frame is None else (rows.frame,)
-        value = Valuation(state, encoder, rows.index, self.weighting, self.kind, roles, sources)
+        value = Valuation(state, encoder, rows.index, self.weighting, self.kind, roles, rows.frame)
         value.values  # noqa: B018 - what cannot be weighted is refused here, not later
         return value
 
@@ -206,9 +204,10 @@ def _parted(train: Any, reference: Any, label: Any, reference_label: Any, weight
     if reference is None:
         raise InputError("`reference` must be given: clean rows, or which rows of `train` are clean.")
     if is_mask(reference):
-        if reference_label is not None:
-            raise InputError("`reference_label` is not needed where `reference` marks rows of `train`.")
+        given = reference_label
         train, reference, label, reference_label, weights = split_reference(train, reference, label, weights)
+        if given is not None:
+            raise InputError("`reference_label` is not needed where `reference` marks rows of `train`.")
         for name, rows in (("reference", reference), ("train", train)):
             if len(rows) == 0:
                 raise InputError(f"`reference` marks {'no' if name == 'reference' else 'every'} row of `train`.")
@@ -217,13 +216,10 @@ def _parted(train: Any, reference: Any, label: Any, reference_label: Any, weight
 
 
 def _read_reference(reference: Any, label: Any, weights: Any, features: Any, *, labelled: bool) -> Rows:
-    if len(reference) == 0:
-        raise InputError("`reference` has no rows. Pass clean rows from the law that the train rows should have.")
     if labelled and label is None:
         raise InputError("`reference_label` must be given where `label` is an array.")
-    if isinstance(reference, pd.DataFrame) and isinstance(weights, str):
-        reference = reference.drop(columns=weights, errors="ignore")
-    return read_rows("reference", reference, label=label if labelled else None, features=features)
+    ignored = [weights] if isinstance(weights, str) else []
+    return read_rows("reference", reference, label=label if labelled else None, features=features, ignored=ignored)
 
 
 def _tell_single(n: int) -> None:

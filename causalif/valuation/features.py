@@ -15,6 +15,9 @@ from causalif._validate import Array
 from causalif.valuation.inputs import is_tensor
 
 _CHUNK = 512  # rows whose float64 copies stay in cache
+# Levels of a category: too few to be an identifier, very many; the share of rows alone in theirs that makes one; the
+# share that are no numbers among numbers kept as text.
+_FEW, _MANY, _ALONE, _STRAYS = 20, 100, 0.9, 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +63,14 @@ class Encoder:
             raise InputError(
                 f"`{role}` must have the {self.width} feature columns of the first fit. Got {numbers.shape[1]}."
             )
-        return _scaled(numbers, self)
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = _scaled(numbers, self)
+        if not _finite(scaled).all():
+            raise InputError(
+                f"`{role}` holds values so far from the reference, in units of its standard deviations, that they "
+                f"overflow {self.dtype}. Look for codes of missing values, and drop or clip those rows."
+            )
+        return scaled
 
     def _select(self, features: Any, role: str, strict: bool) -> Any:
         framed = isinstance(features, pd.DataFrame)
@@ -179,18 +189,22 @@ def _array(features: Any, role: str) -> Any:
         half = rows.dtype == np.float16
         rows = rows.astype(np.float32) if half else rows if rows.dtype.kind == "f" else rows.astype(np.float64)
     if half:
-        tell(f"`{role}` comes in half precision, with about three digits; it is read as float32, which does not bring "
-             "the lost digits back.", DataWarning)  # fmt: skip
+        _tell_half(f"`{role}`")
     return rows
 
 
-def _require_finite(rows: Any, names: Sequence[Any], role: str) -> None:
+def _finite(rows: Any) -> npt.NDArray[np.bool_]:
+    """Whether a column holds nothing but finite numbers."""
     if is_tensor(rows):
-        finite = rows.isfinite().all(dim=0).cpu().numpy()
-    else:
-        finite = np.ones(rows.shape[1], dtype=bool)
-        for start in range(0, len(rows), _CHUNK):
-            finite &= np.isfinite(rows[start : start + _CHUNK]).all(axis=0)
+        return np.asarray(rows.isfinite().all(dim=0).cpu().numpy())
+    finite = np.ones(rows.shape[1], dtype=bool)
+    for start in range(0, len(rows), _CHUNK):
+        finite &= np.isfinite(rows[start : start + _CHUNK]).all(axis=0)
+    return finite
+
+
+def _require_finite(rows: Any, names: Sequence[Any], role: str) -> None:
+    finite = _finite(rows)
     if finite.all():
         return
     bad = list(dict.fromkeys(names[j] for j in np.flatnonzero(~finite).tolist()))
@@ -203,20 +217,33 @@ def _require_finite(rows: Any, names: Sequence[Any], role: str) -> None:
 
 def _number(frame: pd.DataFrame, name: str, role: str) -> Array:
     column = frame[name]
-    if not (pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype)):
+    if _is_categorical(column, role):
         raise InputError(
-            f"Column {name!r} of `{role}` must hold numbers, as at the first fit. Got dtype {column.dtype}; convert it."
+            f"Column {name!r} of `{role}` must hold numbers, as at the first fit. Got dtype {column.dtype}; convert it "
+            "with pd.to_numeric."
         )
+    if column.dtype == np.float16:
+        _tell_half(f"Column {name!r} of `{role}`")
     return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))[:, None]
 
 
-def _is_categorical(column: pd.Series) -> bool:
+def _tell_half(what: str) -> None:
+    tell(f"{what} comes in half precision, with about three digits; it is read as a longer type, which does not bring "
+         "the lost digits back.", DataWarning)  # fmt: skip
+
+
+def _is_categorical(column: pd.Series, role: str) -> bool:
     dtype = column.dtype
-    if isinstance(dtype, (pd.CategoricalDtype, pd.StringDtype)) or dtype == np.dtype(object):
+    if isinstance(dtype, pd.CategoricalDtype) or dtype == np.dtype(object) or pd.api.types.is_string_dtype(dtype):
         return True
-    if pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype):
+    if pd.api.types.is_bool_dtype(dtype) or (
+        pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype)
+    ):
         return False
-    raise InputError(f"Column {column.name!r} has dtype {dtype}, which is no number and no category; convert it.")
+    raise InputError(
+        f"Column {column.name!r} of `{role}` has dtype {dtype}, which is no number and no category. Turn dates into "
+        "numbers, such as the days since the first, or leave the column out with `features`."
+    )
 
 
 def _levels(reference: pd.DataFrame, train: pd.DataFrame) -> dict[str, tuple[Any, ...]]:
@@ -228,12 +255,63 @@ def _levels(reference: pd.DataFrame, train: pd.DataFrame) -> dict[str, tuple[Any
             f"Only in the reference: {missing or 'none'}; only in train: {added or 'none'}. Name those to look at with "
             "`features`."
         )
-    found = {}
-    for name in reference.columns:
-        if _is_categorical(reference[name]) or _is_categorical(train[name]):
-            values = pd.concat([reference[name].astype(object), train[name].astype(object)]).dropna().unique()
-            found[name] = tuple(sorted(values, key=lambda value: (str(type(value)), value)))
-    return found
+    found = {name: _levels_of(reference[name], train[name]) for name in reference.columns}
+    return {name: levels for name, levels in found.items() if levels is not None}
+
+
+def _levels_of(reference: pd.Series, train: pd.Series) -> tuple[Any, ...] | None:
+    """Return the levels of a category, None for numbers; what is text in one table alone is refused."""
+    name, kinds = reference.name, [_is_categorical(reference, "reference"), _is_categorical(train, "train")]
+    if kinds[0] != kinds[1]:
+        raise InputError(
+            f"Column {name!r} must hold numbers in both tables or categories in both. Got {reference.dtype} in "
+            f"`reference` and {train.dtype} in `train`; convert numbers with pd.to_numeric."
+        )
+    if not kinds[0]:
+        return None
+    values = pd.concat([reference.astype(object), train.astype(object)]).dropna()
+    counts = values.value_counts(sort=False)
+    if not (isinstance(reference.dtype, pd.CategoricalDtype) and isinstance(train.dtype, pd.CategoricalDtype)):
+        _require_text(name, counts.index)
+    _tell_levels(name, counts, train, reference)
+    return tuple(sorted(counts.index, key=lambda value: (str(type(value)), value)))
+
+
+def _require_text(name: Any, levels: pd.Index) -> None:
+    """Refuse numbers and dates kept as text or objects: as categories they would be as many indicators."""
+    other = [level for level in levels if not isinstance(level, (str, bool, np.bool_))]
+    if other:
+        raise InputError(
+            f"Column {name!r} has dtype object and holds {type(other[0]).__name__}, for example {other[0]!r}. Convert "
+            "it to numbers, for instance with pd.to_numeric, or to categories with .astype(str).astype('category')."
+        )
+    texts = pd.Series([level for level in levels if isinstance(level, str)], dtype=object)
+    strays = texts[pd.to_numeric(texts, errors="coerce").isna()].tolist()
+    if len(texts) == len(levels) and len(strays) <= _STRAYS * len(texts):
+        but = f", but for {', '.join(map(repr, strays[:3]))}{', ...' * (len(strays) > 3)}" if strays else ""
+        raise InputError(
+            f"Column {name!r} holds numbers as text{but}. Convert it with pd.to_numeric, or with .astype('category') "
+            "where they are codes of categories, in both tables."
+        )
+
+
+def _tell_levels(name: Any, counts: pd.Series, train: pd.Series, reference: pd.Series) -> None:
+    """Refuse an identifier; warn of very many levels, and of those that no reference row has."""
+    alone = int((counts == 1).sum())
+    if len(counts) > _FEW and alone > _ALONE * counts.sum():
+        raise InputError(
+            f"Column {name!r} has {len(counts):,} values in {counts.sum():,} rows and looks like an identifier. Leave "
+            "it out by listing the others in `features`, or group it."
+        )
+    if len(counts) > _MANY:
+        tell(f"Column {name!r} becomes {len(counts):,} indicators, which can drown the other features. Group its "
+             "levels, or leave it out with `features`.", DataWarning)  # fmt: skip
+    known = train.dropna()
+    fresh = known[~known.isin(reference.dropna().unique())]
+    if len(fresh):
+        shown = ", ".join(repr(level) for level in fresh.unique()[:3]) + ", ..." * (fresh.nunique() > 3)
+        tell(f"Column {name!r}: {len(fresh):,} train rows hold {shown}, which no reference row has; such a level is "
+             "scaled by the train rows and is not strange by itself.", DataWarning)  # fmt: skip
 
 
 def _indicators(frame: pd.DataFrame, name: str, levels: tuple[Any, ...], role: str) -> Array:

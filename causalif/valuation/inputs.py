@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from causalif._errors import InputError
-from causalif._validate import Array
+from causalif._validate import Array, closest
+from causalif.table import native_column
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,17 +52,23 @@ def is_tensor(x: object) -> bool:
 
 
 def read_rows(
-    role: str, data: Any, *, label: Any = None, weights: Any = None, features: Sequence[str] | None = None
+    role: str,
+    data: Any,
+    *,
+    label: Any = None,
+    weights: Any = None,
+    features: Sequence[str] | None = None,
+    ignored: Sequence[str | None] = (),
 ) -> Rows:
-    """Take rows apart; ``label`` and ``weights`` are column names, arrays, or None."""
-    frame = _frame(role, data)
+    """Take rows apart; ``label`` and ``weights`` are column names, arrays, or None, ``ignored`` plays no role."""
+    frame = as_frame(role, data)
     if frame is None:
         return _read_array(role, data, label, weights, features)
     taken = [name for name in (label, weights) if isinstance(name, str)]
     for what, name in (("label", label), ("weights", weights)):
         if isinstance(name, str):
             _require_column(role, frame, what, name)
-    others = [name for name in frame.columns if name not in taken]
+    others = [name for name in frame.columns if name not in taken and name not in ignored]
     names = others if features is None else _listed(role, frame, features)
     overlap = [name for name in taken if name in names]
     if overlap:
@@ -81,15 +87,15 @@ def read_rows(
 
 def split_reference(train: Any, reference: Any, label: Any, weights: Any) -> tuple[Any, Any, Any, Any, Any]:
     """Part rows by a boolean mask or column: the train rows, the reference rows, their labels, the train weights."""
-    frame = _frame("train", train)
+    frame = as_frame("train", train)
     mask = reference
     if isinstance(reference, str):
         if frame is None:
             raise InputError("`reference` names a column, but `train` is an array. Pass a boolean array instead.")
         _require_column("train", frame, "reference", reference)
         mask, frame = frame[reference].to_numpy(), frame.drop(columns=reference)
-    mask = np.asarray(mask.cpu() if is_tensor(mask) else mask)
     rows = train if frame is None else frame
+    mask = _plain(mask if frame is None else in_order("reference", mask, frame.index))
     if mask.dtype != np.bool_ or mask.shape != (len(rows),):
         raise InputError(
             f"`reference` must be a second table, a boolean column of `train`, or booleans of shape ({len(rows)},). "
@@ -99,15 +105,35 @@ def split_reference(train: Any, reference: Any, label: Any, weights: Any) -> tup
     def part(values: Any, keep: npt.NDArray[np.bool_]) -> Any:
         if values is None or isinstance(values, str):
             return values
-        return values[keep] if isinstance(values, pd.DataFrame) else _plain(values)[keep]
+        return values[keep] if isinstance(values, (pd.DataFrame, pd.Series)) else _plain(values)[keep]
 
+    if frame is not None:
+        label, weights = in_order("label", label, frame.index), in_order("weights", weights, frame.index)
     return part(rows, ~mask), part(rows, mask), part(label, ~mask), part(label, mask), part(weights, ~mask)
 
 
 def is_mask(reference: Any) -> bool:
     """Whether a reference is a column name or a one-dimensional mask rather than rows of its own."""
-    return isinstance(reference, str) or (hasattr(reference, "dtype") and getattr(reference, "ndim", 2) == 1) or (
-        isinstance(reference, list) and bool(reference) and isinstance(reference[0], (bool, np.bool_))
+    flat = hasattr(reference, "dtype") and len(getattr(reference, "shape", (0, 0))) == 1
+    listed = isinstance(reference, list) and bool(reference) and isinstance(reference[0], (bool, np.bool_))
+    return isinstance(reference, str) or flat or listed
+
+
+def in_order(what: str, values: Any, index: pd.Index) -> Any:
+    """Return a Series or DataFrame in the order of the rows that it belongs to; anything else as it is.
+
+    Raises
+    ------
+    InputError
+        If its labels are not those of the rows, so that it does not say which value belongs to which row.
+    """
+    if not isinstance(values, (pd.Series, pd.DataFrame)) or values.index.equals(index):
+        return values
+    if values.index.is_unique and index.is_unique and index.isin(values.index).all():
+        return values.loc[index]
+    raise InputError(
+        f"`{what}` has {len(values):,} labels, other than those of the {len(index):,} rows it is for, so that it does "
+        "not say which belongs to which. Give it the same index, or pass its `.to_numpy()` if it is in their order."
     )
 
 
@@ -115,7 +141,7 @@ def _plain(values: Any) -> npt.NDArray[Any]:
     return np.asarray(values.detach().cpu() if is_tensor(values) else values)
 
 
-def _frame(role: str, data: Any) -> pd.DataFrame | None:
+def as_frame(role: str, data: Any) -> pd.DataFrame | None:
     """Return a DataFrame if the data have column names, whatever eager frame they are; None for arrays."""
     if isinstance(data, pd.DataFrame):
         frame = data
@@ -128,10 +154,14 @@ def _frame(role: str, data: Any) -> pd.DataFrame | None:
             if isinstance(data, (list, tuple)):
                 return None
             raise InputError(
-                f"`{role}` must be a DataFrame, an array or a tensor. Got {type(data).__name__}; a lazy frame must be "
-                "collected first."
+                f"`{role}` must be a DataFrame, an array or a tensor. Got {type(data).__name__}; {_remedy(data)}."
             ) from error
-        frame = pd.DataFrame({name: _native(native[name]) for name in native.columns})
+        frame = pd.DataFrame({name: native_column(native[name]) for name in native.columns})
+    if frame.columns.nlevels > 1:
+        raise InputError(
+            f"`{role}` has columns named on {frame.columns.nlevels} levels. Give each one name, for instance by "
+            "data.set_axis(['_'.join(map(str, name)) for name in data.columns], axis=1)."
+        )
     if len(set(frame.columns)) != frame.shape[1]:
         twice = frame.columns[frame.columns.duplicated()][0]
         raise InputError(f"`{role}` has the column {twice!r} more than once. Rename the copies or keep one.")
@@ -140,26 +170,26 @@ def _frame(role: str, data: Any) -> pd.DataFrame | None:
     return frame
 
 
-def _native(column: Any) -> Any:
-    if isinstance(column.dtype, (nw.Categorical, nw.Enum)):
-        return pd.Categorical(column.to_list())
-    if column.dtype.is_numeric() or column.dtype == nw.Boolean:
-        return column.cast(nw.Float64).to_numpy() if bool(column.is_null().any()) else column.to_numpy()
-    return pd.Series(column.to_list())
+def _remedy(data: Any) -> str:
+    if hasattr(data, "toarray"):
+        return "make it dense with .toarray()"
+    if hasattr(data, "to_frame"):
+        return "a single column is a table in .to_frame()"
+    return "a lazy frame must be collected first"
 
 
 def _read_array(role: str, data: Any, label: Any, weights: Any, features: Any) -> Rows:
-    for what, name in (("label", label), ("weights", weights), ("features", features)):
-        if isinstance(name, str) or (what == "features" and name is not None):
-            raise InputError(
-                f"`{what}` names a column, but `{role}` is an array. Pass {len(data)} values, or a DataFrame."
-            )
-    rows = data if is_tensor(data) or hasattr(data, "__cuda_array_interface__") else np.asarray(data)
+    rows = data if is_tensor(data) or hasattr(data, "__cuda_array_interface__") else _as_array(role, data)
     if len(rows.shape) != 2 or 0 in tuple(rows.shape):
         raise InputError(
             f"`{role}` must be of shape (n, d) with at least one row and one column. Got shape {tuple(rows.shape)}; "
             "flatten images with x.reshape(len(x), -1)."
         )
+    for what, name in (("label", label), ("weights", weights), ("features", features)):
+        if isinstance(name, str) or (what == "features" and name is not None):
+            raise InputError(
+                f"`{what}` names a column, but `{role}` is an array. Pass {len(rows)} values, or a DataFrame."
+            )
     n = len(rows)
     return Rows(
         features=rows,
@@ -170,23 +200,34 @@ def _read_array(role: str, data: Any, label: Any, weights: Any, features: Any) -
     )
 
 
+def _as_array(role: str, data: Any) -> npt.NDArray[Any]:
+    if np.ma.is_masked(data):
+        raise InputError(f"`{role}` has masked entries, which are missing. Fill them or drop those rows.")
+    try:
+        return np.asarray(data)
+    except ValueError as error:
+        raise InputError(f"`{role}` must have rows of one length. Got lists that form no matrix: {error}.") from error
+
+
 def _side(role: str, what: str, values: Any, n: int) -> npt.NDArray[Any] | None:
     if values is None:
         return None
     plain = values.to_numpy() if isinstance(values, (pd.Series, pd.Index)) else _plain(values)
+    name = f"reference_{what}" if role == "reference" else what
     if plain.shape != (n,):
+        one = "; names of columns must be text" if plain.shape == () else ""
         raise InputError(
-            f"`{what}` must have one value for each of the {n:,} rows of `{role}`. Got shape {plain.shape}."
+            f"`{name}` must have one value for each of the {n:,} rows of `{role}`. Got shape {plain.shape}{one}."
         )
     missing = int(pd.isna(plain).sum())
     if missing:
-        raise InputError(f"`{what}` of `{role}` has {missing:,} missing or infinite values. Drop those rows.")
+        raise InputError(f"`{name}` of `{role}` has {missing:,} missing or infinite values. Drop those rows.")
     return plain
 
 
 def _column(role: str, what: str, frame: pd.DataFrame, name: Any) -> npt.NDArray[Any] | None:
     if not isinstance(name, str):
-        return _side(role, what, name, len(frame))
+        return _side(role, what, in_order(what, name, frame.index), len(frame))
     column = frame[name]
     missing = column.isna()
     if missing.any():
@@ -211,8 +252,8 @@ def _require_column(role: str, frame: pd.DataFrame, what: str, name: str) -> Non
     if name in frame.columns:
         return
     texts = [str(column) for column in frame.columns]
-    close = difflib.get_close_matches(name, texts, n=1)
-    hint = f"Did you mean {close[0]!r}?" if close else f"It has {', '.join(texts[:12])}{', ...' * (len(texts) > 12)}."
+    close = closest(name, texts)
+    hint = f"Did you mean {close!r}?" if close else f"It has {', '.join(texts[:12])}{', ...' * (len(texts) > 12)}."
     raise InputError(f"`{what}` names the column {name!r}, which `{role}` does not have. {hint}")
 
 
@@ -221,4 +262,6 @@ def _listed(role: str, frame: pd.DataFrame, features: Sequence[str]) -> list[str
         raise InputError(f"`features` must be a list of column names. Got {features!r}; write [{features!r}].")
     for name in features:
         _require_column(role, frame, "features", name)
+    if len(set(features)) < len(features):
+        raise InputError(f"`features` lists a column twice: {list(features)}.")
     return list(features)

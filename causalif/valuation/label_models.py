@@ -53,7 +53,7 @@ class KernelMean:
     held_out : ndarray of shape (M,)
         Norms of A_l / [(K_RR + M η I)⁻¹]_ll, the residuals without row l.
     ridge : float
-        η, kept when the reference grows.
+        η.
     """
 
     coefficients: Array
@@ -126,19 +126,17 @@ def check_label_model(spec: Any) -> None:
 
 
 def fit_label_model(
-    spec: Any, kernel: Kernel, features: Any, codes: Array, coding: LabelCoding, center: Array, ridge: float | None
+    spec: Any, kernel: Kernel, features: Any, codes: Array, coding: LabelCoding, center: Array
 ) -> LabelModel | None:
     """Fit a label model on the reference; None where the label takes no part or is part of the kernel."""
     if spec is None or spec == "joint":
         return None
     if isinstance(spec, str) and spec == "cme":
-        return _fit_kernel_mean(kernel, features, codes, coding, center, ridge)
+        return _fit_kernel_mean(kernel, features, codes, coding, center)
     return _fit_outside(spec, to_numpy(features), codes, coding)
 
 
-def _fit_kernel_mean(
-    kernel: Kernel, features: Any, codes: Array, coding: LabelCoding, center: Array, ridge: float | None
-) -> KernelMean:
+def _fit_kernel_mean(kernel: Kernel, features: Any, codes: Array, coding: LabelCoding, center: Array) -> KernelMean:
     if not kernel.positive_definite:
         raise InputError(
             f'label_model="cme" needs a positive definite kernel. Got {kernel!r}; take "gaussian" or "laplace", or '
@@ -150,9 +148,8 @@ def _fit_kernel_mean(
             f'rows. Got {len(codes):,}; pass a random part of them, or label_model="classifier".'
         )
     gram, targets = block(features, features, kernel, center=center), coding.targets(codes)
-    if ridge is None:
-        some = np.linspace(0, len(codes) - 1, min(len(codes), TRIED)).astype(np.intp)
-        ridge = choose_ridge(gram[np.ix_(some, some)], targets[some])
+    some = np.linspace(0, len(codes) - 1, min(len(codes), TRIED)).astype(np.intp)
+    ridge = choose_ridge(gram[np.ix_(some, some)], targets[some])
     coefficients, held_out = ridge_solution(gram, targets, ridge)
     return KernelMean(coefficients, np.linalg.norm(held_out, axis=1), ridge)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -77,7 +79,10 @@ class LabelCoding:
         """Return labels in their own terms."""
         if self.kind == "numbers":
             return codes * self.unit + self.center
-        return np.array(self.levels)[codes.astype(np.intp)]
+        levels = np.array(self.levels)
+        if len({type(level) for level in self.levels}) > 1:  # numbers beside text would become text
+            levels = np.array(self.levels, dtype=object)
+        return levels[codes.astype(np.intp)]
 
     @property
     def width(self) -> int:
@@ -116,16 +121,23 @@ def fit_coding(reference: npt.NDArray[Any], train: npt.NDArray[Any], label_type:
 
 def _kind(reference: npt.NDArray[Any], train: npt.NDArray[Any]) -> str:
     """Classes if text, bools or few whole numbers, else numbers."""
-    if reference.dtype.kind not in "fiu" or train.dtype.kind not in "fiu":
+    if not (_holds_numbers(reference) and _holds_numbers(train)):
         return "classes"
     values = np.concatenate([_numbers(reference, "reference"), _numbers(train, "train")])
     whole = bool((values == np.round(values)).all())
     return "classes" if whole and len(np.unique(values)) <= MOST_CLASSES else "numbers"
 
 
+def _holds_numbers(values: npt.NDArray[Any]) -> bool:
+    """Whether these are numbers, as such or as objects; bools are none."""
+    if values.dtype != object:
+        return values.dtype.kind in "fiu"
+    return all(isinstance(one, (Real, Decimal)) and not isinstance(one, bool) for one in values)
+
+
 def _numbers(values: npt.NDArray[Any], role: str) -> Array:
-    if values.dtype.kind not in "fiub":
-        raise InputError(f"`label` of `{role}` must be numeric, as at the first fit. Got {values.dtype}.")
+    if values.dtype.kind not in "fiub" and not _holds_numbers(values):
+        raise InputError(f"A numeric `label` must hold numbers. Got {values.dtype} in `{role}`, as {values[0]!r}.")
     numbers = values.astype(np.float64)
     if not np.isfinite(numbers).all():
         bad = int((~np.isfinite(numbers)).sum())

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from causalif._errors import InputError
-from causalif._validate import Array
-from causalif.valuation.inputs import Rows, read_rows
+from causalif._validate import Array, closest
+from causalif.valuation.inputs import Rows, as_frame, in_order, read_rows
 
 if TYPE_CHECKING:
     from causalif.valuation.valuation import Valuation
@@ -22,11 +22,10 @@ def read(value: Valuation, role: str, data: Any, label: Any, weights: Any, *, wi
     label = value.roles.label if label is None else label
     weights = value.roles.weights if weights is None and with_weights else weights
     unused = [value.roles.weights] * (not with_weights) + [value.roles.label] * (not labelled)
-    if isinstance(data, pd.DataFrame):
-        data = data.drop(columns=[name for name in unused if name is not None], errors="ignore")
     if labelled and label is None:
         raise InputError(f"`label` must be given with `{role}`, as labels came as an array at the first fit.")
-    return read_rows(role, data, label=label if labelled else None, weights=weights, features=value.roles.features)
+    given = label if labelled else None
+    return read_rows(role, data, label=given, weights=weights, features=value.roles.features, ignored=unused)
 
 
 def encoded(value: Valuation, rows: Rows, role: str) -> tuple[Any, Array | None, Any]:
@@ -44,9 +43,22 @@ def weights_of(rows: Rows) -> Array:
     return np.ones(len(rows.index)) if rows.weights is None else rows.weights
 
 
+def masses(weights: Any, n: int) -> Array:
+    """Return one weight per row, from one for all or one for each."""
+    try:
+        given = np.asarray(weights, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"`weights` must be numbers above zero. Got {weights!r}.") from error
+    if given.shape not in ((), (n,)):
+        raise InputError(f"`weights` must be one number, or one for each of the {n} rows. Got shape {given.shape}.")
+    if not np.isfinite(given).all() or (given <= 0).any():
+        raise InputError("`weights` must be finite numbers above zero; `remove` rows that should not count.")
+    return np.broadcast_to(given, (n,)).copy()
+
+
 def positions(value: Valuation, index: Any) -> npt.NDArray[np.intp]:
     """Return positions of row labels, each of which must name one row and be asked for once."""
-    wanted = _labels(index)
+    wanted = _labels(value, index)
     if wanted.inferred_type == "boolean" and value.index.inferred_type != "boolean":
         raise InputError("`index` must hold row labels. Got booleans; pass values.index[mask].")
     missing = wanted[~wanted.isin(value.index)]
@@ -64,13 +76,20 @@ def positions(value: Valuation, index: Any) -> npt.NDArray[np.intp]:
     return np.asarray(value.index.get_indexer_for(wanted))  # in the order asked for
 
 
-def _labels(index: Any) -> pd.Index:
+def _labels(value: Valuation, index: Any) -> pd.Index:
+    # A slice reaches pandas as it is and is refused there.
+    several = isinstance(index, slice) or (pd.api.types.is_list_like(index) and not isinstance(index, tuple))
     try:
-        return pd.Index([index] if np.isscalar(index) or isinstance(index, tuple) else index)
+        labels = pd.Index(index if several else [index])
     except (TypeError, ValueError) as error:
         raise InputError(
             f"`index` must be a row label or a list of them. Got {type(index).__name__}; pass values.index[...]."
         ) from error
+    if labels.nlevels != value.index.nlevels and len(labels):
+        raise InputError(
+            f"`index` must hold row labels of {value.index.nlevels} parts, as `values.index` has. Got {labels[0]!r}."
+        )
+    return labels
 
 
 def _named(labels: pd.Index, most: int = 5) -> str:
@@ -102,32 +121,40 @@ def new_index(value: Valuation, rows: Rows, given: Any) -> pd.Index:
     return labels
 
 
-def original(value: Valuation) -> pd.DataFrame | None:
-    """Return the rows as they came, None where they are not at hand."""
-    if not value.sources:
-        return None
-    frame = value.sources[0] if len(value.sources) == 1 else pd.concat(value.sources)
-    if len(frame) == len(value):
-        return frame
-    return frame.loc[value.index] if frame.index.is_unique else None
-
-
 def groups(value: Valuation, by: Any) -> pd.Series:
     """Return groups as a Series, from a column or as given."""
     if not isinstance(by, str):
-        given = by if isinstance(by, pd.Series) else pd.Series(np.asarray(by), name="group")
-        return pd.Series(aligned(value, "by", given), name=given.name)
-    frame = original(value)
-    if frame is None or by not in frame.columns:
-        raise InputError(f"`by` names {by!r}, which is no column of the fitted rows. Pass a Series of groups.")
-    return frame[by]
+        named = isinstance(by, pd.Series)
+        given = in_order("by", by, value.index) if named else pd.Series(np.asarray(by), name="group")
+        aligned(value, "by", given.to_numpy())
+        return given
+    if value.source is None:
+        raise InputError(f"`by` names {by!r}, but the columns are not at hand. Pass a Series of groups.")
+    if by not in value.source.columns:
+        texts = [str(name) for name in value.source.columns]
+        close = closest(by, texts)
+        hint = f"Did you mean {close!r}?" if close else f"There are {', '.join(texts[:12])}."
+        raise InputError(f"`by` names {by!r}, which is no column of the fitted rows. {hint}")
+    return value.source[by]
 
 
 def aligned(value: Valuation, name: str, values: Any) -> npt.NDArray[Any]:
     """Return one value per train row; a Series is matched by its index."""
-    if isinstance(values, pd.Series) and values.index.is_unique and value.index.isin(values.index).all():
-        values = values.loc[value.index]
-    plain = np.asarray(values)
+    plain = np.asarray(in_order(name, values, value.index))
     if plain.shape != (len(value),):
         raise InputError(f"`{name}` must have one value per train row, {len(value):,}. Got {plain.shape}.")
     return plain
+
+
+def table_of(value: Valuation, data: Any) -> pd.DataFrame | None:
+    """Return columns to show beside the values: those given, or those that were fitted."""
+    if data is None:
+        return value.source
+    frame = as_frame("data", data)
+    if frame is None:
+        raise InputError(f"`data` must be a DataFrame of the train rows. Got {type(data).__name__}.")
+    if isinstance(data, pd.DataFrame):
+        frame = in_order("data", frame, value.index)
+    if len(frame) != len(value):
+        raise InputError(f"`data` must have the {len(value):,} train rows. Got {len(frame):,}.")
+    return frame

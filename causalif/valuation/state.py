@@ -167,13 +167,12 @@ def start(
     reference: Any,
     reference_codes: Array | None,
     weights: Array,
-    ridge: float | None = None,
 ) -> State:
-    """Compute everything once; ``ridge`` fixes the penalty of the conditional mean embedding."""
+    """Compute everything once."""
     model = None
     if labelling.coding is not None and reference_codes is not None:
         model = fit_label_model(labelling.spec, computing.kernel, reference, reference_codes, labelling.coding,
-                                computing.center, ridge)  # fmt: skip
+                                computing.center)  # fmt: skip
     labelling = replace(labelling, model=model)
     rows = computing.ready(_points(labelling, features, codes))
     others = computing.ready(_points(labelling, reference, reference_codes))
@@ -286,7 +285,7 @@ def reweight(state: State, positions: Positions, weights: Array) -> State:
 
 
 def add_reference(state: State, features: Any, codes: Array | None) -> State:
-    """Append reference rows and fit the label model anew, its penalty kept: d m (N + M), and the rescoring."""
+    """Append reference rows and fit the label model anew: d m (N + M), and the rescoring."""
     old, labelling, computing, sums = state.sums, state.labelling, state.computing, state.sums
     new = computing.ready(_points(labelling, features, codes))
     onto_train, from_train = computing.both(state.rows, new, _unless_ones(old.weights), None)
@@ -304,9 +303,8 @@ def add_reference(state: State, features: Any, codes: Array | None) -> State:
     grown = replace(state, reference=both, reference_codes=all_codes, sums=sums).carrying(**known)
     if labelling.model is None or labelling.coding is None or all_codes is None:
         return grown
-    ridge = getattr(labelling.model, "ridge", None)
     kernel, center = computing.kernel, computing.center
-    model = fit_label_model(labelling.spec, kernel, both, all_codes, labelling.coding, center, ridge)
+    model = fit_label_model(labelling.spec, kernel, both, all_codes, labelling.coding, center)
     labelling = replace(labelling, model=model)
     _, residuals = _scored(computing, labelling, state.rows, state.codes, others)
     return replace(grown, labelling=labelling, residuals=residuals).carrying(**known)

@@ -91,7 +91,8 @@ def _packed(value: Valuation) -> tuple[dict[str, npt.NDArray[Any]], dict[str, An
         "format": FORMAT,
         "kernel": _kernel(computing.kernel),
         "computing": {name: getattr(computing, name) for name in ("precision", "device", "n_jobs", "progress")},
-        "encoder": {"columns": encoder.columns, "levels": {k: list(map(_plain, v)) for k, v in encoder.levels.items()},
+        "encoder": {"columns": None if encoder.columns is None else list(map(_plain, encoder.columns)),
+                    "levels": [[_plain(name), *map(_plain, levels)] for name, levels in encoder.levels.items()],
                     "scale": encoder.scale, "exact": encoder.exact},
         "spec": labelling.spec,
         "coding": None if labelling.coding is None else asdict(labelling.coding)
@@ -111,7 +112,7 @@ def _unpacked(header: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]])
 
     about, coding = header["encoder"], header["coding"]
     encoder = Encoder(None if about["columns"] is None else tuple(about["columns"]),
-                      {name: tuple(levels) for name, levels in about["levels"].items()}, about["scale"],
+                      {name: tuple(levels) for name, *levels in about["levels"]}, about["scale"],
                       arrays["encoder_center"], arrays["encoder_unit"], about["exact"])  # fmt: skip
     labels = None if coding is None else LabelCoding(**(coding | {"levels": tuple(coding["levels"])}))
     computing = Computing(_kernel_from(header["kernel"]), arrays["center"], **header["computing"])
@@ -163,7 +164,10 @@ def _plain(item: Any) -> Any:
     """A level or label as JSON holds it."""
     item = item.item() if isinstance(item, np.generic) else item
     if item is not None and not isinstance(item, (bool, int, float, str)):
-        raise InputError(f"Only numbers, text and bools can be saved as labels or categories. Got {item!r}.")
+        raise InputError(
+            "Only numbers, text and bools can be saved as names of columns, row labels, classes or categories. Got "
+            f"{item!r}; make them text before the fit, for instance with .astype(str)."
+        )
     return item
 
 

@@ -16,6 +16,7 @@ from causalif._validate import Array, whole_number
 from causalif.kernels import block
 from causalif.valuation import companions, curves, influence, plots, reading, store, tables
 from causalif.valuation import state as states
+from causalif.valuation.choose import tell_overlap
 from causalif.valuation.features import Encoder, take
 from causalif.valuation.inputs import read_rows
 from causalif.valuation.state import State
@@ -66,7 +67,7 @@ class Valuation:
         Which value.
     roles : Roles, optional
         Column names; by default none plays a role.
-    sources : tuple of DataFrame, default ()
+    source : DataFrame of N rows, optional
         The rows as they came, in memory only, for tables.
 
     Examples
@@ -107,7 +108,7 @@ class Valuation:
     weighting: Any = "reference"
     kind: str = "influence"
     roles: Roles = Roles()
-    sources: tuple[pd.DataFrame, ...] = ()
+    source: pd.DataFrame | None = None
 
     def __len__(self) -> int:
         """Return the number of train rows."""
@@ -232,8 +233,9 @@ class Valuation:
         features, codes, coding = reading.encoded(self, rows, "batch")
         labels = reading.new_index(self, rows, index)
         after = states.add(self.state, features, codes, reading.weights_of(rows), coding)
-        frames = (*self.sources, rows.frame.set_axis(labels)) if rows.frame is not None and self.sources else ()
-        return replace(self, state=after, index=self.index.append(labels), sources=frames)
+        both = None if self.source is None or rows.frame is None else pd.concat([self.source, rows.frame])
+        index = self.index.append(labels)
+        return replace(self, state=after, index=index, source=None if both is None else both.set_axis(index))
 
     def remove(self, index: Any) -> Valuation:
         """Drop rows by their labels.
@@ -260,8 +262,9 @@ class Valuation:
         gone = reading.positions(self, index)
         if len(gone) == len(self):
             raise InputError("`index` names every row; at least one must stay.")
-        kept = self.index.delete(gone)
-        return replace(self, state=states.remove(self.state, gone), index=kept)
+        keep = np.delete(np.arange(len(self)), gone)
+        source = None if self.source is None else self.source.iloc[keep]
+        return replace(self, state=states.remove(self.state, gone), index=self.index[keep], source=source)
 
     def replace(self, index: Any, batch: Any, label: Any = None, weights: Any = None) -> Valuation:
         """Put other rows in the place of some, under the same labels.
@@ -292,12 +295,12 @@ class Valuation:
             raise InputError(f"`batch` must have one row for each of the {len(at)} labels. Got {len(rows.index)}.")
         features, codes, coding = reading.encoded(self, rows, "batch")
         after = states.exchange(self.state, at, features, codes, reading.weights_of(rows), coding)
-        frames = reading.original(self)
-        if frames is not None and rows.frame is not None:
+        source = None
+        if self.source is not None and rows.frame is not None:
             order = np.arange(len(self))
             order[at] = len(self) + np.arange(len(at))
-            frames = pd.concat([frames, rows.frame]).iloc[order].set_axis(self.index)
-        return replace(self, state=after, sources=() if frames is None else (frames,))
+            source = pd.concat([self.source, rows.frame]).iloc[order].set_axis(self.index)
+        return replace(self, state=after, source=source)
 
     def reweight(self, index: Any, weights: Any) -> Valuation:
         """Give rows other weights.
@@ -321,18 +324,10 @@ class Valuation:
             one per label, or one is not above zero.
         """
         at = reading.positions(self, index)
-        given = np.asarray(weights, dtype=np.float64)
-        if given.shape not in ((), at.shape):
-            raise InputError(
-                f"`weights` must be one number, or one for each of the {len(at)} labels. Got shape {given.shape}."
-            )
-        numbers = np.broadcast_to(given, at.shape).copy()
-        if not np.isfinite(numbers).all() or (numbers <= 0).any():
-            raise InputError("`weights` must be finite numbers above zero; `remove` rows that should not count.")
-        return replace(self, state=states.reweight(self.state, at, numbers))
+        return replace(self, state=states.reweight(self.state, at, reading.masses(weights, len(at))))
 
     def add_reference(self, batch: Any, label: Any = None) -> Valuation:
-        """Append rows to the reference; the label model is fitted anew, bandwidth and scaler stay.
+        """Append rows to the reference; the label model is fitted anew, its penalty chosen again.
 
         Parameters
         ----------
@@ -344,7 +339,13 @@ class Valuation:
         Returns
         -------
         Valuation
-            Equal to a fit with the larger reference.
+            Equal to a fit with the larger reference, the same bandwidth and scaler and, for a numeric label, the same
+            unit.
+
+        Warns
+        -----
+        DataWarning
+            If train rows are copies of the new rows.
 
         Notes
         -----
@@ -356,6 +357,7 @@ class Valuation:
         if coding is not None and rows.labels is not None:
             before = states.recoded(before, *coding.promoted(rows.labels))
         features, codes, _ = reading.encoded(replace(self, state=before), rows, "batch")
+        tell_overlap(before.features, features, before.codes, codes)
         return replace(self, state=states.add_reference(before, features, codes))
 
     def score(self, new: Any, label: Any = None, weights: Any = None) -> pd.Series:
@@ -389,7 +391,7 @@ class Valuation:
         if self.kind == "influence":
             value = a * -2 * (gap - sums.mean_gap) + b * label_part
         else:
-            mass = np.broadcast_to(np.asarray(1.0 if weights is None else weights, dtype=np.float64), gap.shape)
+            mass = reading.masses(1.0 if weights is None else weights, len(gap))
             value = a * influence.addition(gap, own, mass, sums) + b * mass / (sums.mass + mass) * label_part
         return pd.Series(value, index=rows.index, name="value")
 
@@ -449,7 +451,8 @@ class Valuation:
         which : {"lowest", "highest", "both"}, default "lowest"
             Which end.
         data : DataFrame of N rows, optional
-            Columns to show; those that were fitted by default, nothing after `load`.
+            Columns to show, matched by row labels; those that were fitted by default, nothing after `load`. A column
+            named like one of `to_frame` is shown as "NAME of the data".
 
         Returns
         -------
@@ -459,15 +462,13 @@ class Valuation:
         Raises
         ------
         InputError
-            If ``data`` has another number of rows.
+            If ``data`` has other row labels or another number of rows.
         """
         shown = self.to_frame()
-        original = reading.original(self) if data is None else data
-        if original is not None:
-            if len(original) != len(self):
-                raise InputError(f"`data` must have the {len(self):,} train rows. Got {len(original):,}.")
-            others = original.set_axis(self.index).drop(columns=shown.columns, errors="ignore")
-            shown = pd.concat([shown, others], axis=1)
+        others = reading.table_of(self, data)
+        if others is not None:
+            same = {name: f"{name} of the data" for name in shown.columns}
+            shown = pd.concat([shown, others.set_axis(self.index).rename(columns=same)], axis=1)
         return tables.ends(shown, self.values.to_numpy(), whole_number("n", n, 1), which)
 
     def suggest_removal(
@@ -506,12 +507,18 @@ class Valuation:
         Returns
         -------
         DataFrame
-            One row per group: rows, mean_value, share_of_rows, share_of_lowest, lowest_within.
+            One row per group: rows, mean_value, share_of_rows, share_of_lowest, lowest_within. Rows without a group
+            are the last one, so that shares add up to one.
+
+        Raises
+        ------
+        InputError
+            If there are more than 20 groups, and more than half as many as rows: bin a number first.
 
         Warns
         -----
         DataWarning
-            If one group supplies most low values, twice its share or more, or more than half of it is among them:
+            Once, if a group supplies most low values, twice its share or more, or more than half of it is among them:
             acting on a ranking can empty a group.
         """
         return tables.group_summary(self.values.to_numpy(), reading.groups(self, by), rate)
@@ -543,17 +550,21 @@ class Valuation:
 
         Parameters
         ----------
-        is_bad : Series or array of bool, shape (N,)
-            Which rows are known to be bad.
-        scores : array of shape (N,), optional
-            Another ranking, high is good; the values by default.
+        is_bad : Series or array of bool, or of 0 and 1, shape (N,)
+            Which rows are known to be bad, some but not all; a Series is matched by its index.
+        scores : Series or array of shape (N,), optional
+            Another ranking, high is good; the values by default. A Series is matched by its index.
 
         Returns
         -------
         DetectionCurve
+
+        Raises
+        ------
+        InputError
+            If marks are missing, neither boolean nor 0 or 1, or all the same, or scores are missing or no numbers.
         """
-        ranking = self.values.to_numpy() if scores is None else np.asarray(scores, dtype=np.float64)
-        return curves.detection(ranking, reading.aligned(self, "is_bad", is_bad).astype(bool))
+        return curves.detection(curves.scores_of(self, scores), curves.marks_of(self, is_bad))
 
     def removal_curve(
         self,
@@ -581,8 +592,8 @@ class Valuation:
             Shares of the rows to remove.
         order : {"lowest", "highest"}, default "lowest"
             Which end is removed.
-        scores : array of shape (N,), optional
-            Another ranking, high is good; the values by default.
+        scores : Series or array of shape (N,), optional
+            Another ranking, high is good; the values by default. A Series is matched by its index.
         draws : int, default 5
             Random removals of the same size, for comparison.
         random_state : int, Generator or None, default 0
@@ -595,7 +606,10 @@ class Valuation:
         Raises
         ------
         InputError
-            If there are no labels, at the fit or of the test rows.
+            If there are no labels, at the fit or of the test rows, the estimator is no classifier for classes or no
+            regressor for numbers, or a share leaves too few rows.
+        LearnerError
+            If a fit fails on the rows that are left, for instance because one class is gone.
 
         Notes
         -----
@@ -620,8 +634,8 @@ class Valuation:
         coding = self.state.labelling.coding
         train = curves.Supervised(self.state.features, coding.decoded(self.state.codes))
         tested = curves.Supervised(self.encoder(held.features, "test", strict=False), held.labels)
-        ranking = self.values.to_numpy() if scores is None else np.asarray(scores, dtype=np.float64)
-        return curves.removal(estimator, train, tested, ranking, rates, order, draws, random_state)
+        ranking = curves.scores_of(self, scores)
+        return curves.removal(estimator, train, tested, ranking, rates, order, draws, random_state, coding.kind)
 
     def plot(self, kind: Literal["histogram", "components", "witness"] = "histogram", ax: Axes | None = None,
              **options: Any) -> Axes:  # fmt: skip

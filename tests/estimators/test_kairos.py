@@ -249,8 +249,10 @@ def test_bandwidths():
 
 
 def refused(match, train, options=None, **given):
-    with pytest.raises(InputError, match=match):
-        quiet(**(options or {})).fit(train, **given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        with pytest.raises(InputError, match=match):
+            quiet(**(options or {})).fit(train, **given)
 
 
 def test_reference_rows_among_the_train_rows():
@@ -354,7 +356,8 @@ def test_empty_and_small_references():
     refused("marks every row", train, reference=np.ones(80, dtype=bool), label="y")
     refused("at least 5 reference rows", train, reference=clean.iloc[:3], label="y")
     refused("at least two. Got one", train, reference=clean.iloc[:1], features=["a", "b"])
-    value = quiet(bandwidth=1.0, weighting=(1, 0)).fit(train, reference=clean.iloc[:1])
+    with pytest.warns(DataWarning, match="which no reference row has"):
+        value = quiet(bandwidth=1.0, weighting=(1, 0)).fit(train, reference=clean.iloc[:1])
     assert np.isfinite(value.values).all()
 
 

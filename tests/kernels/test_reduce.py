@@ -94,6 +94,19 @@ def test_float32_holds_where_norms_are_large(design: str) -> None:
     np.testing.assert_allclose(found.total[:40], K, rtol=0, atol=PROMISED * len(X))
 
 
+@pytest.mark.parametrize(("d", "worst"), [(1, 3e-7), (200, 1e-6), (800, 2e-6)])
+def test_near_copies_away_from_the_centre_err_in_one_direction(d: int, worst: float) -> None:
+    """What the notes of `row_sums` say of them; their norms are just small enough for float32."""
+    rng, kernel = np.random.default_rng(0), Gaussian(1.0)
+    middle = np.abs(rng.normal(size=d))
+    middle *= np.sqrt(3.55 / kernel.scale) / np.linalg.norm(middle)
+    A = (middle + 1e-4 * rng.normal(size=(600, d)) / np.sqrt(d)).astype(np.float32)
+    narrow, wide = (
+        row_sums(A, None, kernel, symmetric=True, center=np.zeros(d), precision=p).sums for p in ("float32", "float64")
+    )
+    assert np.abs(narrow - wide).max() <= worst * 600
+
+
 def test_far_tiles_are_what_float64_is_used_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without it the same data break the promise, so the test above can fail; and few tiles need it."""
     rng = np.random.default_rng(3)

@@ -1,10 +1,13 @@
+from datetime import date
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from causalif._errors import InputError
+from causalif._errors import DataWarning, InputError
 from causalif.valuation.features import fit_encoder, join, take, to_numpy
-from causalif.valuation.inputs import is_mask, read_rows
+from causalif.valuation.inputs import is_mask, read_rows, split_reference
 
 
 def test_what_counts_as_a_mask():
@@ -53,6 +56,96 @@ def test_standardising_is_exact_far_from_zero():
     encoded = fit_encoder(x, x, "reference", True)(x, "train")
     np.testing.assert_allclose(encoded.mean(axis=0), 0, atol=1e-9)
     np.testing.assert_allclose(encoded.std(axis=0), 1, atol=1e-9)
+
+
+def encoded(train, reference=None):
+    train = pd.DataFrame({"c": train})
+    reference = train if reference is None else pd.DataFrame({"c": reference})
+    return fit_encoder(reference, train, "reference", True)(train, "train")
+
+
+@pytest.mark.parametrize(
+    ("values", "match"),
+    [
+        (["1.5", "2.5", "3.5"], r"'c' holds numbers as text\. Convert it with pd\.to_numeric"),
+        ([*map(str, range(19)), "?"], r"'c' holds numbers as text, but for '\?'\."),
+        (pd.Series([1, 2, 3], dtype=object), "'c' has dtype object and holds int, for example 1"),
+        ([Decimal("1.5"), Decimal("2.5")], "holds Decimal, for example Decimal"),
+        ([date(2020, 1, 1), date(2020, 1, 2)], "holds date, for example"),
+        ([[1], [2]], "holds list, for example"),
+        ([f"p{i}" for i in range(30)], "'c' has 60 values in 60 rows and looks like an identifier"),
+        ([1j, 2j], "has dtype complex128, which is no number and no category"),
+    ],
+)
+def test_what_is_no_category_is_not_made_one(values, match):
+    with pytest.raises(InputError, match=match):
+        encoded(values, [f"q{i}" for i in range(30)] if "identifier" in match else None)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_numbers_in_one_table_and_text_in_the_other(train):
+    sides = ([1.0, 2.0, 3.0], ["1.0", "2.0", "x"])
+    with pytest.raises(InputError, match="numbers in both tables or categories in both"):
+        encoded(*(sides if train else sides[::-1]))
+
+
+def test_codes_of_categories_are_taken_where_that_is_said():
+    assert encoded(pd.Series(["1", "2", "1"], dtype="category")).shape == (3, 2)
+    assert encoded(["a", "b", "c"] * 3).shape == (9, 3)
+    assert encoded(pd.Series([True, "a", False], dtype=object)).shape == (3, 3)
+    pytest.importorskip("pyarrow")
+    assert encoded(pd.Series(["a", "b"]).convert_dtypes(dtype_backend="pyarrow")).shape == (2, 2)
+
+
+def test_levels_that_are_many_or_unknown_to_the_reference_are_told():
+    many = [f"p{i % 101}" for i in range(404)]
+    with pytest.warns(DataWarning, match="'c' becomes 101 indicators, which can drown the other features"):
+        encoded(many)
+    with pytest.warns(DataWarning, match="'c': 2 train rows hold 'mars', which no reference row has"):
+        encoded(["mars", "mars", "a"], ["a", "b", "a"])
+
+
+def test_values_that_overflow_and_half_precision():
+    with pytest.raises(InputError, match=r"so far from the reference.* overflow float32"):
+        fit_encoder(np.eye(2), np.eye(2), "reference", False)(np.eye(2) * 1e200, "train")
+    with pytest.warns(DataWarning, match="Column 'c' of `train` comes in half precision"):
+        encoded(np.ones(3, dtype=np.float16), np.arange(3.0))
+
+
+def test_frames_that_cannot_be_read():
+    for data, match in (
+        (pd.DataFrame(np.eye(2), columns=pd.MultiIndex.from_product([["a"], ["b", "c"]])), "named on 2 levels"),
+        (pd.Series([1.0]), r"a single column is a table in \.to_frame"),
+        (np.ma.masked_equal(np.eye(2), 0), "masked entries, which are missing"),
+        ([[1, 2], [3]], "rows of one length"),
+        (5, "must be a DataFrame, an array or a tensor. Got int"),
+    ):
+        with pytest.raises(InputError, match=match):
+            read_rows("train", data)
+    from scipy.sparse import csr_array
+
+    with pytest.raises(InputError, match=r"make it dense with \.toarray\(\)"):
+        read_rows("train", csr_array(np.eye(2)))
+    with pytest.raises(InputError, match="`features` lists a column twice"):
+        read_rows("train", pd.DataFrame({"a": [1.0]}), features=["a", "a"])
+    with pytest.raises(InputError, match=r"`label` must have .* Got shape \(\); names of columns must be text"):
+        read_rows("train", pd.DataFrame({"a": [1.0], 2: [1.0]}), label=2)
+    with pytest.raises(InputError, match="`reference_label` must have one value for each of the 2 rows"):
+        read_rows("reference", np.eye(2), label=[1])
+
+
+def test_a_series_is_matched_by_its_index():
+    frame = pd.DataFrame({"a": [1.0, 2.0, 3.0]}, index=["x", "y", "z"])
+    label = pd.Series([30, 10, 20], index=["z", "x", "y"])
+    assert read_rows("train", frame, label=label).labels.tolist() == [10, 20, 30]
+    assert read_rows("train", frame, label=label.to_numpy()).labels.tolist() == [30, 10, 20]
+    assert read_rows("train", frame.to_numpy(), label=label).labels.tolist() == [30, 10, 20]
+    with pytest.raises(InputError, match=r"`label` has 3 labels, other than those of the 3 rows.*pass its `.to_numpy"):
+        read_rows("train", frame, label=label.reset_index(drop=True))
+    mask = pd.Series([True, False, False], index=["z", "x", "y"])
+    train, reference, label, reference_label, weights = split_reference(frame, mask, label, mask + 1.0)
+    assert (train.index.tolist(), label.tolist(), weights.tolist()) == (["x", "y"], [10, 20], [1.0, 1.0])
+    assert (reference.index.tolist(), reference_label.tolist()) == (["z"], [30])
 
 
 def test_tensors_are_taken_and_joined():

@@ -21,7 +21,7 @@ def test_numbers_are_standardised_on_the_reference():
     assert (coding.center, coding.unit) == (2.5, 1.0)
     assert coding.codes(np.array([9.0]), "train").tolist() == [6.5]
     assert coding.decoded(np.array([6.5])).tolist() == [9.0]
-    with pytest.raises(InputError, match="must be numeric, as at the first fit"):
+    with pytest.raises(InputError, match=r"must hold numbers\. Got"):
         coding.codes(np.array(["x"]), "batch")
 
 
@@ -64,7 +64,7 @@ def test_the_default_classifier_predicts_what_scikit_learn_does(classes):
     x = rng.normal(size=(60, 3))
     y = np.digitize(x[:, 0], np.linspace(-0.5, 0.5, classes - 1)).astype(float)
     coding = LabelCoding("classes", tuple(range(classes)), classes)
-    model = fit_label_model("classifier", Gaussian(1.0), x, y, coding, np.zeros(3), None)
+    model = fit_label_model("classifier", Gaussian(1.0), x, y, coding, np.zeros(3))
     direct = LogisticRegression(max_iter=1000).fit(x, y)
     np.testing.assert_allclose(model.predict(x), direct.predict_proba(x), atol=1e-10)
     assert model.held_out.shape == (60,)
@@ -78,6 +78,12 @@ def test_a_reference_too_large_for_kernel_regression():
     before, label_models.MOST_REFERENCE = label_models.MOST_REFERENCE, 2
     try:
         with pytest.raises(InputError, match=r"takes at most 2 rows\. Got 3"):
-            fit_label_model("cme", Gaussian(1.0), x, np.zeros(3), coding, np.zeros(1), None)
+            fit_label_model("cme", Gaussian(1.0), x, np.zeros(3), coding, np.zeros(1))
     finally:
         label_models.MOST_REFERENCE = before
+
+
+def test_classes_of_several_types_come_back_as_they_were():
+    labels = np.array([1, "a", 1, True], dtype=object)
+    coding = fit_coding(labels, labels, "auto")
+    assert coding.decoded(coding.codes(labels, "train")).tolist() == [1, "a", 1, True]

@@ -56,6 +56,13 @@ def test_numeric_labels_come_back(tmp_path):
     pd.testing.assert_series_equal(Valuation.load(tmp_path / "v").values, value.values)
 
 
+def test_columns_named_by_numbers_come_back(tmp_path):
+    train, clean = table(30).set_axis(range(4), axis=1), table(12, 1).set_axis(range(4), axis=1)
+    value = KAIROS(progress=False).fit(train, reference=clean)
+    value.save(tmp_path / "v")
+    pd.testing.assert_series_equal(Valuation.load(tmp_path / "v").score(train), value.score(train))
+
+
 def test_what_cannot_be_saved(tmp_path):
     with pytest.raises(InputError, match="cannot be saved without pickle"):
         fitted(label_model=RandomForestClassifier(5), weighting=(1, 1)).save(tmp_path / "v")
@@ -121,12 +128,20 @@ def test_objects_in_a_file_are_never_opened(tmp_path):
         Valuation.load(tmp_path / "v")
 
 
-def test_a_save_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+@pytest.mark.parametrize("failing", ["os.replace", "numpy.savez"])
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_a_save_that_fails_leaves_the_old_file(tmp_path, monkeypatch, failing, error):
     value = fitted()
     value.save(tmp_path / "v")
     before = (tmp_path / "v").read_bytes()
-    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
-    with pytest.raises(OSError, match="full"):
+
+    def fail(*arguments, **_):
+        if failing == "numpy.savez":
+            arguments[0].write(b"half")
+        raise error("full")
+
+    monkeypatch.setattr(failing, fail)
+    with pytest.raises(error, match="full"):
         value.remove(0).save(tmp_path / "v")
     assert (tmp_path / "v").read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["v"]

@@ -116,16 +116,82 @@ def test_row_labels_that_do_not_fit(value, tables):
         (lambda: value.remove(["r1", "r1"]), "names row 'r1' twice. List each row once"),
         (lambda: value.replace(["r1", "r2", "r1", "r2"], batch.iloc[:4]), "names rows 'r1', 'r2' twice"),
         (lambda: value.reweight(["r0", "r0"], 2.0), "names row 'r0' twice"),
-        (lambda: value.reweight(["r0", "r1"], [1.0, 2.0, 3.0]), r"each of the 2 labels\. Got shape \(3,\)"),
+        (lambda: value.reweight(["r0", "r1"], [1.0, 2.0, 3.0]), r"each of the 2 rows\. Got shape \(3,\)"),
         (lambda: value.remove(np.arange(90) < 2), r"Got booleans; pass values\.index\[mask\]"),
         (lambda: value.remove(slice(2)), "row label or a list of them. Got slice"),
         (lambda: value.remove(value.index), "at least one must stay"),
         (lambda: value.replace(["r1"], batch), "one row for each of the 1 labels. Got 8"),
         (lambda: value.reweight("r1", 0.0), "finite numbers above zero"),
+        (lambda: value.reweight("r1", "a"), "`weights` must be numbers above zero. Got 'a'"),
         (lambda: value.group_removal(value.index), "a group must leave some"),
     ):
         with pytest.raises(InputError, match=match):
             call()
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        pd.date_range("2020-01-01", periods=20),
+        pd.period_range("2020-01", periods=20, freq="M"),
+        pd.interval_range(0, 20),
+        pd.MultiIndex.from_product([["a", "b"], range(10)]),
+    ],
+)
+def test_labels_of_any_kind_name_a_row(index):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(20, 2)), index=index, columns=["a", "b"])
+    value = KAIROS(progress=False).fit(frame, reference=pd.DataFrame(rng.normal(size=(9, 2)), columns=["a", "b"]))
+    assert value.remove(index[3]).index.equals(index.delete(3))
+    assert value.remove([index[3], index[5]]).index.equals(index.delete([3, 5]))
+    if index.nlevels > 1:
+        for part in ("a", ("a",), ["a"]):
+            with pytest.raises(InputError, match="row labels of 2 parts"):
+                value.remove(part)
+
+
+def test_columns_named_like_a_report_are_shown_too(tables):
+    train, clean, _ = (part.rename(columns={"y": "label", "b": "value"}) for part in tables)
+    value = KAIROS(progress=False).fit(train, reference=clean, label="label")
+    shown = value.table(3)
+    assert list(shown)[5:] == ["a", "value of the data", "c", "label of the data"]
+    assert shown["label of the data"].tolist() == train.loc[shown.index, "label"].tolist()
+
+
+def test_tables_follow_rows_that_leave_and_come_back(value, tables):
+    train, _, _ = tables
+    back = value.remove(["r5", "r7"]).add(train.loc[["r7", "r5"]].assign(b=9.0))
+    assert back.table(90, data=None).loc[["r5", "r7", "r1"], "b"].tolist() == [9.0, 9.0, train.loc["r1", "b"]]
+    assert back.group_summary("c")["rows"].sum() == 90
+    with pytest.raises(InputError, match=r"no column of the fitted rows\. Did you mean 'c'"):
+        value.group_summary("C")
+
+
+def test_tables_and_groups_are_matched_by_row_labels(value, tables):
+    pl = pytest.importorskip("polars")
+    train, _, _ = tables
+    pd.testing.assert_frame_equal(value.table(5, data=train.sample(frac=1, random_state=0)), value.table(5))
+    assert value.table(5, data=pl.from_pandas(train))["a"].tolist() == value.table(5)["a"].tolist()
+    groups = value.group_summary(train["c"].sample(frac=1, random_state=0))
+    pd.testing.assert_frame_equal(groups, value.group_summary("c"))
+    with pytest.raises(InputError, match=r"must be a DataFrame of the train rows\. Got ndarray"):
+        value.table(5, data=np.ones((90, 2)))
+    with pytest.raises(InputError, match="`by` has 90 labels, other than those of the 90 rows"):
+        value.group_summary(train["c"].reset_index(drop=True))
+
+
+@pytest.mark.parametrize("label_model", ["cme", "classifier", "joint"])
+def test_a_larger_reference_is_a_fit_with_it(label_model, tables):
+    train, clean, _ = tables
+    kairos = KAIROS(progress=False, precision="float64", bandwidth=1.0, scale=None, label_model=label_model)
+    fitted = kairos.fit(train, reference=clean, label="y", features=["a", "b"])
+    start = kairos.fit(train, reference=clean.iloc[:10], label="y", features=["a", "b"])
+    grown = start.add_reference(clean.iloc[10:])
+    if label_model == "cme":
+        assert start.settings["ridge"] != fitted.settings["ridge"]
+    np.testing.assert_allclose(grown.values, fitted.values, atol=1e-10)
+    with pytest.warns(DataWarning, match="exact copies of reference rows"):
+        start.add_reference(train.iloc[:3])
 
 
 def test_arrays_get_the_next_numbers():
@@ -145,7 +211,7 @@ def test_frames_and_tables(value, tables):
     assert list(value.table(2, data=tables[0][["a"]])) == [*frame.columns, "a"]
     with pytest.raises(InputError, match='"lowest", "highest" or "both"'):
         value.table(2, "worst")
-    with pytest.raises(InputError, match=r"90 train rows\. Got 40"):
+    with pytest.raises(InputError, match=r"`data` has 40 labels, other than those of the 90 rows"):
         value.table(2, data=tables[1])
 
 
