@@ -146,7 +146,7 @@ def detection(curve: DetectionCurve, ax: Axes | None = None, label: str | None =
     curve : DetectionCurve
         From `Valuation.detection_curve`.
     ax : matplotlib Axes, optional
-        Drawn into, so that several curves can share one; the band of random orders is drawn on a new one only.
+        Drawn into, so that several curves can share one; the band of random orders is drawn with the first.
     label : str, optional
         For the legend.
 
@@ -154,8 +154,8 @@ def detection(curve: DetectionCurve, ax: Axes | None = None, label: str | None =
     -------
     Axes
     """
-    frame, fresh = curve.frame, ax is None
-    ax = _axes(ax)
+    ax, frame = _axes(ax), curve.frame
+    fresh = not ax.lines
     if fresh:
         ax.fill_between(frame["inspected"], frame["random_low"], frame["random_high"], color=_GREY, alpha=0.3,
                         linewidth=0, label="random order, 95%")  # fmt: skip
@@ -175,7 +175,7 @@ def removal(curve: RemovalCurve, ax: Axes | None = None, label: str | None = Non
     curve : RemovalCurve
         From `Valuation.removal_curve`.
     ax : matplotlib Axes, optional
-        Drawn into, so that several curves can share one; random removals are drawn on a new one only.
+        Drawn into, so that several curves can share one; random removals are drawn with the first.
     label : str, optional
         For the legend.
 
@@ -183,8 +183,8 @@ def removal(curve: RemovalCurve, ax: Axes | None = None, label: str | None = Non
     -------
     Axes
     """
-    frame, fresh = curve.frame, ax is None
-    ax = _axes(ax)
+    ax, frame = _axes(ax), curve.frame
+    fresh = not ax.lines
     if fresh and frame["random_mean"].notna().any():
         ax.fill_between(frame["removed"], frame["random_low"], frame["random_high"], color=_GREY, alpha=0.3,
                         linewidth=0, label="random rows removed: mean and range of the draws")  # fmt: skip
