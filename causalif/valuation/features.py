@@ -12,12 +12,10 @@ import pandas as pd
 
 from causalif._errors import DataWarning, InputError, tell
 from causalif._validate import Array
+from causalif.valuation.categories import indicators, is_category, levels_of
 from causalif.valuation.inputs import is_tensor
 
 _CHUNK = 512  # rows whose float64 copies stay in cache
-# Levels of a category: too few to be an identifier, very many; the share of rows alone in theirs that makes one; the
-# share that are no numbers among numbers kept as text.
-_FEW, _MANY, _ALONE, _STRAYS = 20, 100, 0.9, 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +92,7 @@ class Encoder:
 def fit_encoder(reference: Any, train: Any, scale: str | None, exact: bool) -> Encoder:
     """Learn levels from both tables, centre and unit from the reference alone."""
     columns = tuple(reference.columns) if isinstance(reference, pd.DataFrame) else None
-    levels = _levels(reference, train) if columns is not None else {}
+    levels = levels_of(reference, train) if columns is not None else {}
     rows, others = numeric(reference, levels, "reference"), numeric(train, levels, "train")
     if rows.shape[1] != others.shape[1]:
         raise InputError(
@@ -114,7 +112,7 @@ def fit_encoder(reference: Any, train: Any, scale: str | None, exact: bool) -> E
 def numeric(features: Any, levels: Mapping[str, tuple[Any, ...]], role: str) -> Any:
     """Return features as a matrix of finite numbers; text and categories become indicators."""
     if isinstance(features, pd.DataFrame):
-        parts = [_indicators(features, name, levels[name], role) if name in levels else _number(features, name, role)
+        parts = [indicators(features, name, levels[name], role) if name in levels else _number(features, name, role)
                  for name in features.columns]  # fmt: skip
         rows = np.column_stack(parts)
         names: Sequence[Any] = [f"{name}" for name, part in zip(features.columns, parts, strict=True)
@@ -217,7 +215,7 @@ def _require_finite(rows: Any, names: Sequence[Any], role: str) -> None:
 
 def _number(frame: pd.DataFrame, name: str, role: str) -> Array:
     column = frame[name]
-    if _is_categorical(column, role):
+    if is_category(column, role):
         raise InputError(
             f"Column {name!r} of `{role}` must hold numbers, as at the first fit. Got dtype {column.dtype}; convert it "
             "with pd.to_numeric."
@@ -230,103 +228,6 @@ def _number(frame: pd.DataFrame, name: str, role: str) -> Array:
 def _tell_half(what: str) -> None:
     tell(f"{what} comes in half precision, with about three digits; it is read as a longer type, which does not bring "
          "the lost digits back.", DataWarning)  # fmt: skip
-
-
-def _is_categorical(column: pd.Series, role: str) -> bool:
-    dtype = column.dtype
-    if isinstance(dtype, pd.CategoricalDtype) or dtype == np.dtype(object) or pd.api.types.is_string_dtype(dtype):
-        return True
-    if pd.api.types.is_bool_dtype(dtype) or (
-        pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype)
-    ):
-        return False
-    raise InputError(
-        f"Column {column.name!r} of `{role}` has dtype {dtype}, which is no number and no category. Turn dates into "
-        "numbers, such as the days since the first, or leave the column out with `features`."
-    )
-
-
-def _levels(reference: pd.DataFrame, train: pd.DataFrame) -> dict[str, tuple[Any, ...]]:
-    missing = [name for name in reference.columns if name not in train.columns]
-    added = [name for name in train.columns if name not in reference.columns]
-    if missing or added:
-        raise InputError(
-            "`train` and `reference` must have the same feature columns. "
-            f"Only in the reference: {missing or 'none'}; only in train: {added or 'none'}. Name those to look at with "
-            "`features`."
-        )
-    found = {name: _levels_of(reference[name], train[name]) for name in reference.columns}
-    return {name: levels for name, levels in found.items() if levels is not None}
-
-
-def _levels_of(reference: pd.Series, train: pd.Series) -> tuple[Any, ...] | None:
-    """Return the levels of a category, None for numbers; what is text in one table alone is refused."""
-    name, kinds = reference.name, [_is_categorical(reference, "reference"), _is_categorical(train, "train")]
-    if kinds[0] != kinds[1]:
-        raise InputError(
-            f"Column {name!r} must hold numbers in both tables or categories in both. Got {reference.dtype} in "
-            f"`reference` and {train.dtype} in `train`; convert numbers with pd.to_numeric."
-        )
-    if not kinds[0]:
-        return None
-    values = pd.concat([reference.astype(object), train.astype(object)]).dropna()
-    counts = values.value_counts(sort=False)
-    if not (isinstance(reference.dtype, pd.CategoricalDtype) and isinstance(train.dtype, pd.CategoricalDtype)):
-        _require_text(name, counts.index)
-    _tell_levels(name, counts, train, reference)
-    return tuple(sorted(counts.index, key=lambda value: (str(type(value)), value)))
-
-
-def _require_text(name: Any, levels: pd.Index) -> None:
-    """Refuse numbers and dates kept as text or objects: as categories they would be as many indicators."""
-    other = [level for level in levels if not isinstance(level, (str, bool, np.bool_))]
-    if other:
-        raise InputError(
-            f"Column {name!r} has dtype object and holds {type(other[0]).__name__}, for example {other[0]!r}. Convert "
-            "it to numbers, for instance with pd.to_numeric, or to categories with .astype(str).astype('category')."
-        )
-    texts = pd.Series([level for level in levels if isinstance(level, str)], dtype=object)
-    strays = texts[pd.to_numeric(texts, errors="coerce").isna()].tolist()
-    if len(texts) == len(levels) and len(strays) <= _STRAYS * len(texts):
-        but = f", but for {', '.join(map(repr, strays[:3]))}{', ...' * (len(strays) > 3)}" if strays else ""
-        raise InputError(
-            f"Column {name!r} holds numbers as text{but}. Convert it with pd.to_numeric, or with .astype('category') "
-            "where they are codes of categories, in both tables."
-        )
-
-
-def _tell_levels(name: Any, counts: pd.Series, train: pd.Series, reference: pd.Series) -> None:
-    """Refuse an identifier; warn of very many levels, and of those that no reference row has."""
-    alone = int((counts == 1).sum())
-    if len(counts) > _FEW and alone > _ALONE * counts.sum():
-        raise InputError(
-            f"Column {name!r} has {len(counts):,} values in {counts.sum():,} rows and looks like an identifier. Leave "
-            "it out by listing the others in `features`, or group it."
-        )
-    if len(counts) > _MANY:
-        tell(f"Column {name!r} becomes {len(counts):,} indicators, which can drown the other features. Group its "
-             "levels, or leave it out with `features`.", DataWarning)  # fmt: skip
-    known = train.dropna()
-    fresh = known[~known.isin(reference.dropna().unique())]
-    if len(fresh):
-        shown = ", ".join(repr(level) for level in fresh.unique()[:3]) + ", ..." * (fresh.nunique() > 3)
-        tell(f"Column {name!r}: {len(fresh):,} train rows hold {shown}, which no reference row has; such a level is "
-             "scaled by the train rows and is not strange by itself.", DataWarning)  # fmt: skip
-
-
-def _indicators(frame: pd.DataFrame, name: str, levels: tuple[Any, ...], role: str) -> Array:
-    column = frame[name].astype(object)
-    missing = column.isna().to_numpy()
-    if missing.any():
-        raise InputError(
-            f"Column {name!r} of `{role}` has {int(missing.sum()):,} missing values. Fill them, for instance with a "
-            "category of their own."
-        )
-    codes = pd.Index(levels, dtype=object).get_indexer(pd.Index(column, dtype=object))
-    if (codes < 0).any():
-        tell(f"Column {name!r} of `{role}` holds {int((codes < 0).sum()):,} values that the first fit did not see; "
-             "none of its indicators is set for them.", DataWarning)  # fmt: skip
-    return np.asarray(codes[:, None] == np.arange(len(levels)), dtype=np.float64)
 
 
 def _moments(rows: Any) -> tuple[Array, Array]:
