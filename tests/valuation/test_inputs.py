@@ -74,7 +74,7 @@ def encoded(train, reference=None):
         ([date(2020, 1, 1), date(2020, 1, 2)], "holds date, for example"),
         ([[1], [2]], "holds list, for example"),
         ([f"p{i}" for i in range(30)], "'c' has 60 values in 60 rows and looks like an identifier"),
-        ([None, None], "'c' of `train` has 2 missing values. Fill them"),
+        ([None, None], "'c' of `reference` has 2 missing values. Fill them"),
         ([1j, 2j], "has dtype complex128, which is no number and no category"),
     ],
 )
