@@ -158,7 +158,7 @@ def test_scores_of_the_train_rows_are_their_values():
 
 
 def refit(value, x, y, w, r, yr):
-    """Everything from the start, with the frozen coding, bandwidth and penalty."""
+    """Everything from the start, with the frozen coding and bandwidth."""
     coding = value.state.labelling.coding
     codes = None if coding is None else coding.codes(y, "train")
     reference_codes = None if coding is None else coding.codes(yr, "reference")
@@ -170,7 +170,6 @@ def refit(value, x, y, w, r, yr):
         value.encoder(r, "reference"),
         reference_codes,
         w,
-        ridge=getattr(value.state.labelling.model, "ridge", None),
     )
     return replace(value, state=fresh)
 
