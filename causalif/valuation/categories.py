@@ -18,8 +18,10 @@ _FEW, _MANY, _ALONE, _STRAYS = 20, 100, 0.9, 0.1
 def is_category(column: pd.Series, role: str) -> bool:
     """Whether a column holds text or categories rather than numbers."""
     dtype = column.dtype
-    if isinstance(dtype, pd.CategoricalDtype) or dtype == np.dtype(object) or pd.api.types.is_string_dtype(dtype):
+    if _is_declared(column) or pd.api.types.is_string_dtype(dtype):
         return True
+    if dtype == np.dtype(object):
+        return not all(isinstance(one, (bool, np.bool_)) for one in column)
     if pd.api.types.is_bool_dtype(dtype) or (
         pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype)
     ):
@@ -28,6 +30,11 @@ def is_category(column: pd.Series, role: str) -> bool:
         f"Column {column.name!r} of `{role}` has dtype {dtype}, which is no number and no category. Turn dates into "
         "numbers, such as the days since the first, or leave the column out with `features`."
     )
+
+
+def _is_declared(column: pd.Series) -> bool:
+    """Whether this is a category by its type, which in Arrow's columns is called a dictionary."""
+    return isinstance(column.dtype, pd.CategoricalDtype) or str(column.dtype).startswith("dictionary")
 
 
 def levels_of(reference: pd.DataFrame, train: pd.DataFrame) -> dict[str, tuple[Any, ...]]:
@@ -50,13 +57,14 @@ def _levels_of_one(reference: pd.Series, train: pd.Series) -> tuple[Any, ...] | 
     if kinds[0] != kinds[1]:
         raise InputError(
             f"Column {name!r} must hold numbers in both tables or categories in both. Got {reference.dtype} in "
-            f"`reference` and {train.dtype} in `train`; convert numbers with pd.to_numeric."
+            f"`reference` and {train.dtype} in `train`; convert numbers with pd.to_numeric, or both with "
+            ".astype('category')."
         )
     if not kinds[0]:
         return None
     values = pd.concat([reference.astype(object), train.astype(object)]).dropna()
     counts = values.value_counts(sort=False)
-    if not (isinstance(reference.dtype, pd.CategoricalDtype) and isinstance(train.dtype, pd.CategoricalDtype)):
+    if not (_is_declared(reference) and _is_declared(train)):
         _require_text(name, counts.index)
     _tell_levels(name, counts, train, reference)
     return tuple(sorted(counts.index, key=lambda value: (str(type(value)), value)))
@@ -68,15 +76,17 @@ def _require_text(name: Any, levels: pd.Index) -> None:
     if other:
         raise InputError(
             f"Column {name!r} has dtype object and holds {type(other[0]).__name__}, for example {other[0]!r}. Convert "
-            "it to numbers, for instance with pd.to_numeric, or to categories with .astype(str).astype('category')."
+            "numbers with pd.to_numeric, dates to the days since the first, and categories with "
+            ".astype(str).astype('category'); or leave the column out with `features`."
         )
     texts = pd.Series([level for level in levels if isinstance(level, str)], dtype=object)
     strays = texts[pd.to_numeric(texts, errors="coerce").isna()].tolist()
     if 0 < len(texts) == len(levels) and len(strays) <= _STRAYS * len(texts):
         but = f", but for {', '.join(map(repr, strays[:3]))}{', ...' * (len(strays) > 3)}" if strays else ""
+        how = 'pd.to_numeric(..., errors="coerce") and fill what is missing then' if strays else "pd.to_numeric"
         raise InputError(
-            f"Column {name!r} holds numbers as text{but}. Convert it with pd.to_numeric, or with .astype('category') "
-            "where they are codes of categories, in both tables."
+            f"Column {name!r} holds numbers as text{but}. Convert it with {how}, or with .astype('category') where "
+            "they are codes of categories, in both tables."
         )
 
 

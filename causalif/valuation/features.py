@@ -16,6 +16,7 @@ from causalif.valuation.categories import indicators, is_category, levels_of
 from causalif.valuation.inputs import is_tensor
 
 _CHUNK = 512  # rows whose float64 copies stay in cache
+_FAR = 1e3  # standard deviations from zero, where float32 still resolves 1e-4 of one
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +107,16 @@ def fit_encoder(reference: Any, train: Any, scale: str | None, exact: bool) -> E
         if still.any():
             spread = _moments(others)[1]
             unit = np.where(still, np.where(spread > 1e-12 * np.abs(center), spread, 1.0), unit)
+    exact = exact or (scale is None and _loses_digits(rows))
     return Encoder(columns, levels, scale, center, unit, exact)
+
+
+def _loses_digits(rows: Any) -> bool:
+    """Whether a column is so far from zero, in its standard deviations, that float32 would blur it."""
+    if "float64" not in str(rows.dtype):
+        return False
+    center, unit = _moments(rows)
+    return bool((np.abs(center) > _FAR * unit)[unit > 0].any())
 
 
 def numeric(features: Any, levels: Mapping[str, tuple[Any, ...]], role: str) -> Any:
@@ -183,7 +193,10 @@ def _array(features: Any, role: str) -> Any:
     else:
         rows = np.asarray(features)
         if rows.dtype.kind not in "fiub":
-            raise InputError(f"`{role}` must hold numbers. Got an array of {rows.dtype}; encode text as numbers.")
+            raise InputError(
+                f"`{role}` must hold numbers. Got an array of {rows.dtype}; make it numbers with .astype(float), or "
+                "pass a DataFrame, whose text columns become indicators."
+            )
         half = rows.dtype == np.float16
         rows = rows.astype(np.float32) if half else rows if rows.dtype.kind == "f" else rows.astype(np.float64)
     if half:

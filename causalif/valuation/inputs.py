@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 import narwhals.stable.v1 as nw
@@ -49,6 +51,13 @@ def is_tensor(x: object) -> bool:
     """Whether this is a torch tensor; torch is not imported to find out."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(x, torch.Tensor)
+
+
+def holds_numbers(values: npt.NDArray[Any]) -> bool:
+    """Whether these are numbers, as such or as objects; bools are none."""
+    if values.dtype != object:
+        return values.dtype.kind in "fiu"
+    return all(isinstance(one, (Real, Decimal)) and not isinstance(one, bool) for one in values)
 
 
 def read_rows(
@@ -96,10 +105,12 @@ def split_reference(train: Any, reference: Any, label: Any, weights: Any) -> tup
         mask, frame = frame[reference].to_numpy(), frame.drop(columns=reference)
     rows = train if frame is None else frame
     mask = _plain(mask if frame is None else in_order("reference", mask, frame.index))
+    if mask.dtype == object and all(isinstance(one, (bool, np.bool_)) for one in mask):
+        mask = mask.astype(bool)
     if mask.dtype != np.bool_ or mask.shape != (len(rows),):
         raise InputError(
             f"`reference` must be a second table, a boolean column of `train`, or booleans of shape ({len(rows)},). "
-            f"Got {mask.dtype} of shape {mask.shape}."
+            f"Got {mask.dtype} of shape {mask.shape}; write == 1 after a column of 0 and 1."
         )
 
     def part(values: Any, keep: npt.NDArray[np.bool_]) -> Any:
@@ -115,7 +126,7 @@ def split_reference(train: Any, reference: Any, label: Any, weights: Any) -> tup
 def is_mask(reference: Any) -> bool:
     """Whether a reference is a column name or a one-dimensional mask rather than rows of its own."""
     flat = hasattr(reference, "dtype") and len(getattr(reference, "shape", (0, 0))) == 1
-    listed = isinstance(reference, list) and bool(reference) and isinstance(reference[0], (bool, np.bool_))
+    listed = isinstance(reference, (list, tuple)) and bool(reference) and isinstance(reference[0], (bool, np.bool_))
     return isinstance(reference, str) or flat or listed
 
 
@@ -215,7 +226,7 @@ def _side(role: str, what: str, values: Any, n: int) -> npt.NDArray[Any] | None:
     plain = values.to_numpy() if isinstance(values, (pd.Series, pd.Index)) else _plain(values)
     name = f"reference_{what}" if role == "reference" else what
     if plain.shape != (n,):
-        one = "; names of columns must be text" if plain.shape == () else ""
+        one = "; names of columns must be text" if plain.shape == () else "; pass one column" * (plain.ndim > 1)
         raise InputError(
             f"`{name}` must have one value for each of the {n:,} rows of `{role}`. Got shape {plain.shape}{one}."
         )
@@ -241,6 +252,8 @@ def _column(role: str, what: str, frame: pd.DataFrame, name: Any) -> npt.NDArray
 def _weights(role: str, values: npt.NDArray[Any] | None) -> Array | None:
     if values is None:
         return None
+    if holds_numbers(values):
+        values = values.astype(np.float64)
     if values.dtype.kind not in "fiub" or not np.isfinite(values).all() or values.min() <= 0:
         raise InputError(
             f"`weights` of `{role}` must be finite numbers above zero; leave out rows that should not count."

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from decimal import Decimal
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -13,9 +11,12 @@ import pandas as pd
 
 from causalif._errors import DataWarning, InputError, tell
 from causalif._validate import Array
+from causalif.valuation.inputs import holds_numbers
 
 # Whole numbers with more distinct values than this are read as a numeric label.
 MOST_CLASSES = 30
+# So large a share of numbers among different texts makes them numbers kept as text.
+_MOSTLY = 0.9
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,10 @@ class LabelCoding:
         if not added:
             return self
         shown = ", ".join(repr(value) for value in added[:5]) + ", ..." * (len(added) > 5)
+        measured = ' If it measures something, pass label_type="numbers".'
         tell(
             f"No reference row has the label {shown}, so rows with it count as mislabelled and get low values. Add "
-            "reference rows of every class, or leave the label out.",
+            f"reference rows of every class, or leave the label out.{measured * holds_numbers(np.array(added))}",
             DataWarning,
         )
         return replace(self, levels=(*self.levels, *added))
@@ -84,6 +86,15 @@ class LabelCoding:
             levels = np.array(self.levels, dtype=object)
         return levels[codes.astype(np.intp)]
 
+    def supervised(self, codes: Array, other: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Return labels of coded rows and of other ones as a model takes them: of one type, or as codes."""
+        if self.kind == "numbers":
+            return self.decoded(codes), _numbers(other, "test")
+        own = self.decoded(codes)
+        if own.dtype == object:  # of several types, or of one that arrays do not have; unknown classes are -1
+            return codes.astype(np.intp), self.codes(other, "test").astype(np.intp)
+        return own, np.array(other.tolist())
+
     @property
     def width(self) -> int:
         """Number of columns of the label's feature map."""
@@ -105,6 +116,9 @@ class LabelCoding:
 
 def fit_coding(reference: npt.NDArray[Any], train: npt.NDArray[Any], label_type: str) -> LabelCoding:
     """Learn classes, or mean and spread, from the reference labels."""
+    if label_type == "auto":
+        _require_plain(reference, "reference")
+        _require_plain(train, "train")
     kind = _kind(reference, train) if label_type == "auto" else label_type
     if kind == "numbers":
         values = _numbers(reference, "reference")
@@ -119,24 +133,31 @@ def fit_coding(reference: npt.NDArray[Any], train: npt.NDArray[Any], label_type:
     return LabelCoding("classes", levels, len(levels)).extended(train)
 
 
+def _require_plain(values: npt.NDArray[Any], role: str) -> None:
+    """Refuse times, and many different numbers kept as text, which would become as many classes."""
+    if values.dtype.kind in "mM":
+        raise InputError(f"`label` of `{role}` holds {values.dtype}. Convert times to numbers, such as days.")
+    if values.dtype.kind not in "OUT":
+        return
+    texts = pd.Series([one for one in pd.unique(pd.Series(values, dtype=object)) if isinstance(one, str)], dtype=object)
+    if len(texts) > MOST_CLASSES and pd.to_numeric(texts, errors="coerce").notna().mean() >= _MOSTLY:
+        raise InputError(
+            f"`label` of `{role}` holds {len(texts):,} different numbers as text, such as {texts[0]!r}. Convert it "
+            'with pd.to_numeric, or pass label_type="classes" where they are codes.'
+        )
+
+
 def _kind(reference: npt.NDArray[Any], train: npt.NDArray[Any]) -> str:
     """Classes if text, bools or few whole numbers, else numbers."""
-    if not (_holds_numbers(reference) and _holds_numbers(train)):
+    if not (holds_numbers(reference) and holds_numbers(train)):
         return "classes"
     values = np.concatenate([_numbers(reference, "reference"), _numbers(train, "train")])
     whole = bool((values == np.round(values)).all())
     return "classes" if whole and len(np.unique(values)) <= MOST_CLASSES else "numbers"
 
 
-def _holds_numbers(values: npt.NDArray[Any]) -> bool:
-    """Whether these are numbers, as such or as objects; bools are none."""
-    if values.dtype != object:
-        return values.dtype.kind in "fiu"
-    return all(isinstance(one, (Real, Decimal)) and not isinstance(one, bool) for one in values)
-
-
 def _numbers(values: npt.NDArray[Any], role: str) -> Array:
-    if values.dtype.kind not in "fiub" and not _holds_numbers(values):
+    if values.dtype.kind not in "fiub" and not holds_numbers(values):
         raise InputError(f"A numeric `label` must hold numbers. Got {values.dtype} in `{role}`, as {values[0]!r}.")
     numbers = values.astype(np.float64)
     if not np.isfinite(numbers).all():

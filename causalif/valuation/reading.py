@@ -43,10 +43,11 @@ def weights_of(rows: Rows) -> Array:
     return np.ones(len(rows.index)) if rows.weights is None else rows.weights
 
 
-def masses(weights: Any, n: int) -> Array:
-    """Return one weight per row, from one for all or one for each."""
+def masses(weights: Any, index: pd.Index | None, n: int) -> Array:
+    """Return one weight per row, from one for all or one for each; a Series is matched by the index of the rows."""
+    matched = weights if index is None else in_order("weights", weights, index)
     try:
-        given = np.asarray(weights, dtype=np.float64)
+        given = np.asarray(matched, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"`weights` must be numbers above zero. Got {weights!r}.") from error
     if given.shape not in ((), (n,)):
@@ -76,11 +77,30 @@ def positions(value: Valuation, index: Any) -> npt.NDArray[np.intp]:
     return np.asarray(value.index.get_indexer_for(wanted))  # in the order asked for
 
 
+def places(value: Valuation, index: Any, rows: Rows) -> npt.NDArray[np.intp]:
+    """Return where new rows go: a table with the labels asked for goes by its labels, others by their order."""
+    at = positions(value, index)
+    if len(rows.index) != len(at):
+        raise InputError(f"`batch` must have one row for each of the {len(at)} labels. Got {len(rows.index)}.")
+    wanted = value.index[at]
+    if rows.frame is None or not rows.has_index or rows.index.equals(wanted):
+        return at
+    known = rows.index.isin(wanted)
+    if known.all() and rows.index.is_unique:
+        return positions(value, rows.index)
+    if known.any() and not isinstance(rows.index, pd.RangeIndex):
+        raise InputError(
+            f"`batch` has some row labels of `index`, such as {rows.index[known][0]!r}, and some others, such as "
+            f"{rows.index[~known][:1].tolist()}. Give it all of them, or none by batch.reset_index(drop=True)."
+        )
+    return at
+
+
 def _labels(value: Valuation, index: Any) -> pd.Index:
     # A slice reaches pandas as it is and is refused there.
     several = isinstance(index, slice) or (pd.api.types.is_list_like(index) and not isinstance(index, tuple))
     try:
-        labels = pd.Index(index if several else [index])
+        labels = index if isinstance(index, pd.Index) else pd.Index(index if several else [index])
     except (TypeError, ValueError) as error:
         raise InputError(
             f"`index` must be a row label or a list of them. Got {type(index).__name__}; pass values.index[...]."
@@ -125,7 +145,7 @@ def groups(value: Valuation, by: Any) -> pd.Series:
     """Return groups as a Series, from a column or as given."""
     if not isinstance(by, str):
         named = isinstance(by, pd.Series)
-        given = in_order("by", by, value.index) if named else pd.Series(np.asarray(by), name="group")
+        given = in_order("by", by, value.index) if named else pd.Series(by, name="group")
         aligned(value, "by", given.to_numpy())
         return given
     if value.source is None:

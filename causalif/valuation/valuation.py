@@ -274,7 +274,7 @@ class Valuation:
         index : label or sequence of m labels
             Rows to replace.
         batch : DataFrame, array or tensor of m rows
-            What comes in their place, in the same order.
+            What comes in their place: a DataFrame with the row labels in ``index`` by these, others in that order.
         label, weights : array of shape (m,), optional
             See `add`.
 
@@ -289,10 +289,8 @@ class Valuation:
             If a label is not there, is listed twice or is shared by several rows, or ``batch`` has another number of
             rows.
         """
-        at = reading.positions(self, index)
         rows = reading.read(self, "batch", batch, label, weights)
-        if len(rows.index) != len(at):
-            raise InputError(f"`batch` must have one row for each of the {len(at)} labels. Got {len(rows.index)}.")
+        at = reading.places(self, index, rows)
         features, codes, coding = reading.encoded(self, rows, "batch")
         after = states.exchange(self.state, at, features, codes, reading.weights_of(rows), coding)
         source = None
@@ -324,7 +322,8 @@ class Valuation:
             one per label, or one is not above zero.
         """
         at = reading.positions(self, index)
-        return replace(self, state=states.reweight(self.state, at, reading.masses(weights, len(at))))
+        numbers = reading.masses(weights, self.index[at], len(at))
+        return replace(self, state=states.reweight(self.state, at, numbers))
 
     def add_reference(self, batch: Any, label: Any = None) -> Valuation:
         """Append rows to the reference; the label model is fitted anew, its penalty chosen again.
@@ -391,7 +390,8 @@ class Valuation:
         if self.kind == "influence":
             value = a * -2 * (gap - sums.mean_gap) + b * label_part
         else:
-            mass = reading.masses(1.0 if weights is None else weights, len(gap))
+            labels = rows.index if rows.has_index and rows.frame is not None else None
+            mass = reading.masses(1.0 if weights is None else weights, labels, len(gap))
             value = a * influence.addition(gap, own, mass, sums) + b * mass / (sums.mass + mass) * label_part
         return pd.Series(value, index=rows.index, name="value")
 
@@ -632,8 +632,9 @@ class Valuation:
         if held.labels is None or self.state.codes is None or self.state.labelling.coding is None:
             raise InputError("A removal curve needs labels, at the fit and of the test rows.")
         coding = self.state.labelling.coding
-        train = curves.Supervised(self.state.features, coding.decoded(self.state.codes))
-        tested = curves.Supervised(self.encoder(held.features, "test", strict=False), held.labels)
+        own, others = coding.supervised(self.state.codes, held.labels)
+        train = curves.Supervised(self.state.features, own)
+        tested = curves.Supervised(self.encoder(held.features, "test", strict=False), others)
         ranking = curves.scores_of(self, scores)
         return curves.removal(estimator, train, tested, ranking, rates, order, draws, random_state, coding.kind)
 
@@ -667,7 +668,8 @@ class Valuation:
         Raises
         ------
         InputError
-            If ``path`` is a folder or lies in none, or labels are neither numbers nor text nor bools.
+            If ``path`` is a folder or lies in none, or row labels, names of columns, classes or categories are neither
+            numbers nor text nor bools.
         """
         store.save(self, path)
 

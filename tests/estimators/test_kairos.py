@@ -82,6 +82,17 @@ def test_a_shift_of_ten_thousand_in_float32_changes_nothing():
     assert np.abs(shifted - at_zero).max() < 1e-4 * at_zero.std()
 
 
+def test_unscaled_columns_far_from_zero_keep_their_digits():
+    rng = np.random.default_rng(0)
+    train, clean = (
+        pd.DataFrame({"north": 5.4e6 + 3 * rng.normal(size=n), "east": 4.5e5 + 3 * rng.normal(size=n)})
+        for n in (300, 150)
+    )
+    exact = quiet(precision="float64", scale=None).fit(train, reference=clean).values
+    found = quiet(scale=None).fit(train, reference=clean).values
+    assert (found - exact).abs().max() < 1e-5 * exact.abs().max()
+
+
 def test_float32_is_close_to_float64():
     rng = np.random.default_rng(1)
     x, r = rng.normal(size=(700, 64)), rng.normal(size=(150, 64))

@@ -13,6 +13,7 @@ from causalif.valuation.inputs import is_mask, read_rows, split_reference
 def test_what_counts_as_a_mask():
     for mask in ("column", np.array([True]), pd.Series([True]), [True, False]):
         assert is_mask(mask)
+    assert is_mask((True, False))
     for rows in (np.ones((2, 2)), pd.DataFrame({"a": [1]}), [[1.0, 2.0]]):
         assert not is_mask(rows)
 
@@ -94,8 +95,11 @@ def test_codes_of_categories_are_taken_where_that_is_said():
     assert encoded(pd.Series(["1", "2", "1"], dtype="category")).shape == (3, 2)
     assert encoded(["a", "b", "c"] * 3).shape == (9, 3)
     assert encoded(pd.Series([True, "a", False], dtype=object)).shape == (3, 3)
-    pytest.importorskip("pyarrow")
+    pa = pytest.importorskip("pyarrow")
     assert encoded(pd.Series(["a", "b"]).convert_dtypes(dtype_backend="pyarrow")).shape == (2, 2)
+    dictionary = pd.Series(pd.arrays.ArrowExtensionArray(pa.array(["1", "2"]).dictionary_encode()))
+    assert encoded(dictionary).shape == (2, 2)
+    assert encoded(pd.Series([True, False], dtype=object), pd.Series([True, False])).shape == (2, 1)
 
 
 def test_levels_that_are_many_or_unknown_to_the_reference_are_told():
@@ -147,6 +151,14 @@ def test_a_series_is_matched_by_its_index():
     train, reference, label, reference_label, weights = split_reference(frame, mask, label, mask + 1.0)
     assert (train.index.tolist(), label.tolist(), weights.tolist()) == (["x", "y"], [10, 20], [1.0, 1.0])
     assert (reference.index.tolist(), reference_label.tolist()) == (["z"], [30])
+
+
+def test_masks_and_weights_kept_as_objects():
+    frame = pd.DataFrame({"a": [1.0, 2.0, 3.0]})
+    assert len(split_reference(frame, pd.Series([True, False, True], dtype=object), None, None)[1]) == 2
+    with pytest.raises(InputError, match="write == 1 after a column of 0 and 1"):
+        split_reference(frame, np.array([1, 0, 1]), None, None)
+    assert read_rows("train", frame, weights=[Decimal(1), Decimal(2), 0.5]).weights.tolist() == [1.0, 2.0, 0.5]
 
 
 def test_tensors_are_taken_and_joined():

@@ -87,3 +87,15 @@ def test_classes_of_several_types_come_back_as_they_were():
     labels = np.array([1, "a", 1, True], dtype=object)
     coding = fit_coding(labels, labels, "auto")
     assert coding.decoded(coding.codes(labels, "train")).tolist() == [1, "a", 1, True]
+
+
+def test_times_and_many_numbers_kept_as_text_are_no_classes():
+    texts = np.array([str(i) for i in range(40)])
+    with pytest.raises(InputError, match="holds 40 different numbers as text, such as '0'"):
+        fit_coding(texts, texts, "auto")
+    assert fit_coding(texts, texts, "classes").known == 40
+    assert fit_coding(texts[:20], texts[:20], "auto").kind == "classes"
+    with pytest.raises(InputError, match="Convert times to numbers"):
+        fit_coding(texts[:2], np.array([1, 2], dtype="m8[D]"), "auto")
+    with pytest.warns(DataWarning, match='pass label_type="numbers"'):
+        fit_coding(np.array([1, 2]), np.array([1, 3]), "auto")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 
 from causalif._errors import DataWarning, InputError
 from causalif.estimators.kairos import KAIROS
@@ -144,10 +145,71 @@ def test_labels_of_any_kind_name_a_row(index):
     value = KAIROS(progress=False).fit(frame, reference=pd.DataFrame(rng.normal(size=(9, 2)), columns=["a", "b"]))
     assert value.remove(index[3]).index.equals(index.delete(3))
     assert value.remove([index[3], index[5]]).index.equals(index.delete([3, 5]))
+    assert value.remove(value.suggest_removal(rate=0.2)).index.isin(value.suggest_removal(rate=0.2)).sum() == 0
     if index.nlevels > 1:
         for part in ("a", ("a",), ["a"]):
             with pytest.raises(InputError, match="row labels of 2 parts"):
                 value.remove(part)
+
+
+def test_repaired_rows_go_back_by_their_labels(value, tables):
+    train, clean, batch = tables
+    repaired = train.assign(b=train["b"] + 1.0)
+    low = value.suggest_removal(rate=0.1)
+    assert not low.equals(low.sort_values())
+    whole = train.copy()
+    whole.loc[low] = repaired.loc[low]
+    again = KAIROS(progress=False, precision="float64", n_jobs=1, scale=None, bandwidth=1.0)
+    start = again.fit(train, reference=clean, label="y")
+    expected = again.fit(whole, reference=clean, label="y")
+    for rows in (repaired.loc[low], repaired[repaired.index.isin(low)]):
+        found = start.replace(low, rows)
+        np.testing.assert_allclose(found.values, expected.values, atol=1e-10)
+        pd.testing.assert_frame_equal(found.source, whole)
+    unlabelled = start.replace(low, repaired.loc[low].reset_index(drop=True))
+    np.testing.assert_allclose(unlabelled.values, expected.values, atol=1e-10)
+    with pytest.raises(
+        InputError, match=r"has some row labels of `index`, such as .*, and some others, such as \['new0"
+    ):
+        start.replace(low[:2], pd.concat([repaired.loc[low[:1]], batch.iloc[:1]]))
+
+
+def test_weights_in_a_series_are_matched_by_row_labels(value, tables):
+    _, _, batch = tables
+    weights = pd.Series({"r1": 5.0, "r5": 2.0, "r9": 7.0})
+    some = value.reweight(["r5", "r1"], weights)
+    pd.testing.assert_series_equal(some.values, value.reweight(["r5", "r1"], [2.0, 5.0]).values)
+    one_out = KAIROS(progress=False, kind="leave_one_out").fit(tables[0], reference=tables[1], label="y")
+    mass = pd.Series(np.arange(1.0, 9.0), index=batch.index)
+    pd.testing.assert_series_equal(one_out.score(batch, weights=mass[::-1]), one_out.score(batch, weights=mass))
+    with pytest.raises(InputError, match="`weights` has 2 labels, other than those of the 3 rows"):
+        value.reweight(["r5", "r1", "r2"], weights[:2])
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind"),
+    [
+        ([0, 1], object),
+        ([True, False], object),
+        ([Decimal(1), Decimal(2)], object),
+        ([1, "a"], object),
+        (["u", "v"], str),
+    ],
+)
+def test_removal_curves_take_classes_of_any_type(labels, kind, tables):
+    train, clean, _ = (
+        part.assign(y=pd.Series([labels[up] for up in (part["y"] == "up")], part.index, dtype=kind)) for part in tables
+    )
+    value = KAIROS(progress=False).fit(train, reference=clean, label="y", features=["a", "b"])
+    curve = value.removal_curve(LogisticRegression(), clean, rates=(0.0, 0.1), draws=1)
+    assert curve.frame["score"].min() > 0.9
+
+
+def test_removal_curves_take_numbers_kept_as_objects(tables):
+    train, clean, _ = (part.assign(y=[Decimal(str(round(x, 3))) for x in part["a"]]) for part in tables)
+    value = KAIROS(progress=False).fit(train, reference=clean, label="y", features=["a", "b"])
+    assert value.settings["label"] == "numbers"
+    assert value.removal_curve(Ridge(), clean, rates=(0.0,)).frame["score"].iloc[0] > 0.9
 
 
 def test_columns_named_like_a_report_are_shown_too(tables):
