@@ -18,10 +18,10 @@ _FEW, _MANY, _ALONE, _STRAYS = 20, 100, 0.9, 0.1
 def is_category(column: pd.Series, role: str) -> bool:
     """Whether a column holds text or categories rather than numbers."""
     dtype = column.dtype
-    if _is_declared(column) or pd.api.types.is_string_dtype(dtype):
-        return True
     if dtype == np.dtype(object):
         return not all(isinstance(one, (bool, np.bool_)) for one in column)
+    if _is_declared(column) or pd.api.types.is_string_dtype(dtype):
+        return True
     if pd.api.types.is_bool_dtype(dtype) or (
         pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype)
     ):
@@ -62,11 +62,11 @@ def _levels_of_one(reference: pd.Series, train: pd.Series) -> tuple[Any, ...] | 
         )
     if not kinds[0]:
         return None
-    values = pd.concat([reference.astype(object), train.astype(object)]).dropna()
-    counts = values.value_counts(sort=False)
+    known, other = reference.astype(object).dropna(), train.astype(object).dropna()
+    counts = pd.concat([known, other]).value_counts(sort=False)
     if not (_is_declared(reference) and _is_declared(train)):
         _require_text(name, counts.index)
-    _tell_levels(name, counts, train, reference)
+    _tell_levels(name, counts, other, known)
     return tuple(sorted(counts.index, key=lambda value: (str(type(value)), value)))
 
 
@@ -101,8 +101,7 @@ def _tell_levels(name: Any, counts: pd.Series, train: pd.Series, reference: pd.S
     if len(counts) > _MANY:
         tell(f"Column {name!r} becomes {len(counts):,} indicators, which can drown the other features. Group its "
              "levels, or leave it out with `features`.", DataWarning)  # fmt: skip
-    known = train.dropna()
-    fresh = known[~known.isin(reference.dropna().unique())]
+    fresh = train[~train.isin(reference.unique())]
     if len(fresh):
         shown = ", ".join(repr(level) for level in fresh.unique()[:3]) + ", ..." * (fresh.nunique() > 3)
         tell(f"Column {name!r}: {len(fresh):,} train rows hold {shown}, which no reference row has; such a level is "
