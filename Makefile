@@ -59,7 +59,9 @@ studies: .venv-test/stamp
 triton: .venv-triton/stamp
 	TRITON_INTERPRET=1 .venv-triton/bin/python -m pytest tests/kernels/test_triton.py
 
+# From nothing, because pages show what the code and the records say now, which Sphinx does not compare.
 docs: .venv-docs/stamp
+	rm -rf build/docs build/doctrees
 	.venv-docs/bin/python -m sphinx -W --keep-going -q -b html -d build/doctrees vignettes build/docs
 
 lint: .venv-test/stamp
