@@ -1,5 +1,5 @@
 # Every target stands alone: it makes the virtual environment it needs, with the versions pinned in constraints.txt,
-# and makes it anew when pyproject.toml or constraints.txt change.
+# and makes it anew when these, pyproject.toml or what is compiled change.
 
 PYTHON ?= python3.11
 FLAGS := --quiet --disable-pip-version-check --no-input
@@ -8,6 +8,8 @@ PINNED := $(FLAGS) --constraint constraints.txt
 BUILD := hatchling editables setuptools
 CHECKERS := ruff mypy pandas-stubs scipy-stubs types-tqdm
 PEERS := DoubleML
+# What an installation is made of, beyond the files that Python reads where they lie.
+BUILT := pyproject.toml hatch_build.py $(wildcard causalif/kernels/*.[ch])
 # A variable, because a comma would end an argument of $(call).
 WHOLE := test,flow
 BENCHED := data,flow
@@ -90,7 +92,7 @@ record: .venv-bench/stamp
 	.venv-bench/bin/python benchmarks/record.py --all --longest 15
 
 clean:
-	rm -rf .venv-demo .venv-test .venv-core .venv-oldest .venv-bench .venv-docs .venv-triton vignettes/_reference build output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv-demo .venv-test .venv-core .venv-oldest .venv-bench .venv-docs .venv-triton vignettes/_reference causalif/kernels/*.so build output .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # $(call environment,FOLDER,WHAT PIP INSTALLS): a fresh environment, so that nothing of an earlier one stays behind.
 define environment
@@ -101,24 +103,24 @@ define environment
 	touch $(1)/stamp
 endef
 
-.venv-demo/stamp: pyproject.toml constraints.txt
+.venv-demo/stamp: $(BUILT) constraints.txt
 	$(call environment,.venv-demo,--editable '.[plot]')
 
-.venv-test/stamp: pyproject.toml constraints.txt
+.venv-test/stamp: $(BUILT) constraints.txt
 	$(call environment,.venv-test,--editable '.[$(WHOLE)]' $(CHECKERS))
 
-.venv-core/stamp: pyproject.toml constraints.txt
+.venv-core/stamp: $(BUILT) constraints.txt
 	$(call environment,.venv-core,. pytest hypothesis)
 
 .venv-oldest/stamp: PINNED := $(FLAGS) --constraint constraints-oldest.txt
-.venv-oldest/stamp: pyproject.toml constraints-oldest.txt
+.venv-oldest/stamp: $(BUILT) constraints-oldest.txt
 	$(call environment,.venv-oldest,--editable '.[$(WHOLE)]')
 
-.venv-bench/stamp: pyproject.toml constraints.txt
+.venv-bench/stamp: $(BUILT) constraints.txt
 	$(call environment,.venv-bench,--editable '.[$(BENCHED)]' $(PEERS))
 
-.venv-docs/stamp: pyproject.toml constraints.txt
+.venv-docs/stamp: $(BUILT) constraints.txt
 	$(call environment,.venv-docs,--editable '.[docs]')
 
-.venv-triton/stamp: pyproject.toml constraints.txt
+.venv-triton/stamp: $(BUILT) constraints.txt
 	$(call environment,.venv-triton,--editable '.[gpu]' pytest hypothesis)

@@ -15,10 +15,12 @@ from threadpoolctl import ThreadpoolController
 
 from causalif._errors import DataWarning, InputError, tell
 from causalif._validate import Array, one_of
+from causalif.kernels._compiled import gaussian_sums
 from causalif.kernels.base import Kernel, Product, RadialKernel
 
 PRECISIONS = ("float32", "float64", "tf32", "bfloat16")
-BACKENDS = ("auto", "numpy", "torch", "triton")
+ON_CPU = ("numpy", "compiled")
+BACKENDS = ("auto", *ON_CPU, "torch", "triton")
 # Multiplications from which asking the driver for a GPU, and importing torch, is worth a thought: seconds on one core.
 WORTH_A_GPU = 1e12
 ROWS_FOR_THE_CENTER = 1000
@@ -30,7 +32,7 @@ class Place:
 
     Parameters
     ----------
-    backend : {"numpy", "torch", "triton"}
+    backend : {"numpy", "compiled", "torch", "triton"}
         The code that runs.
     device : str
         "cpu", "cuda" or "cuda:1", as torch calls them.
@@ -172,14 +174,23 @@ def find_place(device: Any, backend: str, precision: str, rows: list[Any], work:
         raise InputError(f"`A` and `B` must be on one device. Got tensors on {' and '.join(sorted(set(tensors)))}.")
     _check_device(wanted)
     if backend == "auto":
-        backend = "numpy" if wanted == "cpu" else "triton" if _has_triton() else "torch"
-    if backend == "numpy" and wanted != "cpu":
-        raise InputError(f'`backend` must be "torch" or "triton" on {wanted}. Got "numpy", which runs on "cpu".')
+        backend = _best_on_cpu() if wanted == "cpu" else "triton" if _has_triton() else "torch"
+    if backend in ON_CPU and wanted != "cpu":
+        raise InputError(f'`backend` must be "torch" or "triton" on {wanted}. Got "{backend}", which runs on "cpu".')
+    if backend == "compiled" and gaussian_sums() is None:
+        raise InputError(
+            '`backend` must be "numpy" here. Got "compiled", which needs a C compiler when causalif is installed, and '
+            "a processor with AVX2 or NEON."
+        )
     if precision in ("tf32", "bfloat16") and wanted == "cpu" and backend != "triton":
         raise InputError(
             f'`precision` must be "float32" or "float64" on the processor. Got {precision!r}, which needs a GPU.'
         )
     return Place(backend, wanted)
+
+
+def _best_on_cpu() -> str:
+    return "numpy" if gaussian_sums() is None else "compiled"
 
 
 def _worth_a_gpu(backend: str, work: float) -> bool:

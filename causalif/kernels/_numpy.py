@@ -15,16 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from causalif._validate import Array
+from causalif.kernels._compiled import Pass, gaussian_sums
 from causalif.kernels._inputs import thread_pools
 from causalif.kernels._points import CHUNK, TILE, Points, all_light, far_tiles, spans
 from causalif.kernels._tiles import (
     Panels,
     Workspace,
-    column_totals,
     functions,
     has_small_products,
-    keep_upper,
-    row_totals,
 )
 from causalif.kernels.base import Gaussian
 
@@ -109,6 +107,8 @@ class Job:
         Functions of arrays.
     small : bool
         Whether small products are fast.
+    compiled : callable, optional
+        The pass for Gaussian tiles, where it is to be used.
     panels : callable
         Returns the tiles of the right side's chunk that starts at a row.
     """
@@ -119,6 +119,7 @@ class Job:
     columns: bool
     xp: Any
     small: bool
+    compiled: Pass | None
     panels: Callable[[int], list[Panels]]
 
     def pairs(self) -> Iterator[Pair]:
@@ -132,7 +133,7 @@ class Job:
         """Return the sums over the columns of each row and over the rows of each column of a pair of chunks."""
         i, j = pair
         kernels = [factor.kernel for factor in self.left.points.factors]
-        space, wide = Workspace(kernels, self.left.points.rows[0].dtype, self.xp), None
+        space, wide = Workspace(kernels, self.left.points.rows[0].dtype, self.xp, self.compiled), None
         rows = np.zeros((i.stop - i.start, self.right.weights.shape[1]))
         columns = np.zeros((j.stop - j.start, self.left.weights.shape[1]))
         chunk, weights, panels = self.left.left(i), self.left.single[i], self.panels(j.start)
@@ -141,15 +142,14 @@ class Job:
             if far:
                 within = wide = wide or Workspace(kernels, np.float64, self.xp)
                 left, right, w = self._wide(_moved(p, i), _moved(q, j))
-            upper = self.symmetric and i == j and p == q
-            for start, part in right.halves() if upper else ((0, right),):
-                stop = start + part.size if upper else len(w)
-                tile = within.values([x[:stop] for x in left], part)
-                if upper:
-                    keep_upper(tile, start)
-                rows[p][:stop] += row_totals(tile, part.weights)
-                if self.columns:
-                    columns[q][start : start + part.size] += column_totals(tile, w[:stop], part.size)
+            diagonal = self.symmetric and i == j and p == q
+            for start, part in right.halves() if diagonal else ((0, right),):
+                stop = start + part.size if diagonal else len(w)
+                across, along = within.sums(
+                    [x[:stop] for x in left], part, w[:stop], self.columns, start if diagonal else None
+                )
+                rows[p][:stop] += across
+                columns[q][start : start + part.size] += along
         return rows, columns
 
     def _tiles(self, i: slice, j: slice) -> Iterator[tuple[slice, slice, bool]]:
@@ -183,6 +183,7 @@ def sums(
     *,
     symmetric: bool,
     columns: bool,
+    compiled: bool,
     threads: int,
     progress: bool,
 ) -> list[Array]:
@@ -196,7 +197,8 @@ def sums(
     a = b if symmetric else Side.of(left, weights[0], apart)
     # Pairs that follow each other share the right side, which is turned for as many of them as are under way.
     panels = lru_cache(maxsize=threads + 1)(partial(b.right, small=small))
-    job = Job(a, b, symmetric, columns or symmetric, functions(), small, panels)
+    fused = gaussian_sums() if compiled else None
+    job = Job(a, b, symmetric, columns or symmetric, functions(), small, fused, panels)
     rows = np.zeros((len(left), b.weights.shape[1]))
     down = rows if symmetric else np.zeros((len(right), a.weights.shape[1]))
     pairs = list(job.pairs())

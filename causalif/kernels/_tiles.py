@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from causalif._validate import Array
+from causalif.kernels._compiled import Pass
 from causalif.kernels._inputs import thread_pools
 from causalif.kernels._points import TILE, spans
-from causalif.kernels.base import RadialKernel
+from causalif.kernels.base import Gaussian, RadialKernel
 
 Rows: TypeAlias = Sequence[npt.NDArray[Any]]
 
@@ -139,20 +140,48 @@ def _aligned(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
 
 
 class Workspace:
-    """Buffers for one tile; each task has its own."""
+    """Buffers for one tile; each task has its own. ``compiled`` is the pass for tiles of one Gaussian in float32."""
 
-    def __init__(self, kernels: Sequence[RadialKernel], dtype: npt.DTypeLike, xp: Any) -> None:
+    def __init__(
+        self, kernels: Sequence[RadialKernel], dtype: npt.DTypeLike, xp: Any, compiled: Pass | None = None
+    ) -> None:
         self.kernels, self.xp = kernels, xp
         count = len(kernels) + max(kernel.buffers for kernel in kernels)
         self.flat = _aligned((count, TILE * TILE), dtype)
+        gaussian = len(kernels) == 1 and isinstance(kernels[0], Gaussian)
+        self.compiled = compiled if gaussian and self.flat.dtype == np.float32 else None
+
+    def sums(
+        self, left: Rows, right: Panels, weights: npt.NDArray[Any], columns: bool, start: int | None = None
+    ) -> tuple[Array, Array]:
+        """Return row sums and column sums of the kernel between rows, which have ``weights``, and panels.
+
+        The latter are zeros unless ``columns`` says so. With ``start``, the number of the first column, what lies on
+        and below the diagonal is left out.
+        """
+        single = (weights.shape[1], right.weights.shape[2]) == (1, 1)
+        if self.compiled is not None and single and start is None:
+            tile = self._tiles(left, right)[0]
+            _multiply(left[0], right.rows[0], tile, right.height)
+            across, along = self.compiled(tile, right.weights, weights)
+            return across, along[: right.size]
+        tile = self.values(left, right)
+        if start is not None:
+            keep_upper(tile, start)
+        across, along = row_totals(tile, right.weights), np.zeros((right.size, weights.shape[1]))
+        return across, column_totals(tile, weights, right.size) if columns else along
+
+    def _tiles(self, left: Rows, right: Panels) -> npt.NDArray[Any]:
+        """Return room for one tile a kernel and what they work in."""
+        count, _, width = right.rows[0].shape
+        return self.flat[:, : len(left[0]) * count * width].reshape(len(self.flat), count, -1, width)
 
     def values(self, left: Rows, right: Panels) -> npt.NDArray[Any]:
         """Return the kernel between rows and panels, in a buffer that the next call overwrites.
 
         Its shape is (count, n, width); what lies beyond the last row of the right side is finite and means nothing.
         """
-        count, _, width = right.rows[0].shape
-        tiles = self.flat[:, : len(left[0]) * count * width].reshape(len(self.flat), count, -1, width)
+        tiles = self._tiles(left, right)
         own = tiles[: len(self.kernels)]
         for kernel, tile, a, b in zip(self.kernels, own, left, right.rows, strict=True):
             _multiply(a, b, tile, right.height)

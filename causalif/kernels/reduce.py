@@ -12,6 +12,7 @@ import numpy.typing as npt
 from causalif._errors import InputError
 from causalif._validate import Array
 from causalif.kernels._inputs import (
+    ON_CPU,
     Place,
     check_kernel,
     find_place,
@@ -100,7 +101,7 @@ class Request:
     place : Place
         Backend and device.
     threads : int
-        Threads of the numpy backend.
+        Threads of the backends on the processor.
     progress : bool
         Whether to show a bar.
     ready : tuple of ReadyRows
@@ -170,10 +171,12 @@ def row_sums(
         Type of the tiles. Sums are float64 whatever it is. The last two need a GPU.
     device : {"auto", "cpu", "cuda", "cuda:0", ...}, default "auto"
         Where to compute. "auto" stays where tensors are; arrays go to a GPU if there is one and the work is long.
-    backend : {"auto", "numpy", "torch", "triton"}, default "auto"
-        "auto" is numpy on the processor; on a GPU triton where it is installed, else torch.
+    backend : {"auto", "numpy", "compiled", "torch", "triton"}, default "auto"
+        "compiled" is numpy with one compiled pass over the tiles of Gaussian kernels in float32, there where a C
+        compiler was at hand when causalif was installed. "auto" is that, or else numpy, on the processor; on a GPU
+        triton where it is installed, else torch.
     n_jobs : int, optional
-        Threads of the numpy backend, -1 for all cores. None takes as many as BLAS is set to use. No digit depends on
+        Threads on the processor, -1 for all cores. None takes as many as BLAS is set to use. No digit depends on
         it.
     progress : bool, default False
         Show a bar on work of more than two seconds, if stderr is a terminal and tqdm is installed.
@@ -261,10 +264,10 @@ def row_sums_both(
         Type of the tiles. Sums are float64 whatever it is. The last two need a GPU.
     device : {"auto", "cpu", "cuda", "cuda:0", ...}, default "auto"
         Where to compute; see `row_sums`.
-    backend : {"auto", "numpy", "torch", "triton"}, default "auto"
+    backend : {"auto", "numpy", "compiled", "torch", "triton"}, default "auto"
         What computes; see `row_sums`.
     n_jobs : int, optional
-        Threads of the numpy backend, -1 for all cores. No digit depends on it.
+        Threads on the processor, -1 for all cores. No digit depends on it.
     progress : bool, default False
         Show a bar on work of more than two seconds, if stderr is a terminal and tqdm is installed.
 
@@ -393,7 +396,7 @@ def solve(request: Request) -> tuple[Array, Array]:
         return _empty(request)
     if isinstance(kernel, Product) and isinstance(kernel.labels, SameLabel):
         return _by_class(request, kernel)
-    if request.place.backend == "numpy":
+    if request.place.backend in ON_CPU:
         return _solve_numpy(request)
     from causalif.kernels import _torch
 
@@ -424,6 +427,7 @@ def _solve_numpy(request: Request) -> tuple[Array, Array]:
             (None if request.weights_a is None else request.weights_a[part], request.weights_b),
             symmetric=request.symmetric,
             columns=request.columns,
+            compiled=request.place.backend == "compiled",
             threads=request.threads,
             progress=request.progress,
         )

@@ -28,9 +28,18 @@ from causalif.kernels import (
 from causalif.kernels import _numpy as engine
 from causalif.kernels import _points as points
 from causalif.kernels import _tiles as tiles
+from causalif.kernels._compiled import gaussian_sums
 
 # In float32, means of kernel values are promised to this.
 PROMISED = 2e-7
+
+
+@pytest.fixture(params=["numpy", "compiled"])
+def on_cpu(request: pytest.FixtureRequest) -> str:
+    """Each backend of the processor."""
+    if request.param == "compiled" and gaussian_sums() is None:
+        pytest.skip("the sums are not compiled here")
+    return str(request.param)
 
 
 def rows(n: int, d: int, seed: int) -> np.ndarray:
@@ -57,7 +66,7 @@ def kernels_at(scale: float) -> list[object]:
 @pytest.mark.parametrize("shift", [0.0, 1e4])
 @pytest.mark.parametrize("d", [1, 3, 64, 513])
 @pytest.mark.parametrize(("n", "m"), [(513, 700), (1, 1030), (1500, 1), (65, 64)])
-def test_float32_is_close_to_float64(d: int, n: int, m: int, shift: float) -> None:
+def test_float32_is_close_to_float64(d: int, n: int, m: int, shift: float, on_cpu: str) -> None:
     """The promise, for float32 features, sizes that fill no tile, and data far from the origin."""
     rng = np.random.default_rng(d + n)
     A = (rng.standard_normal((n, d)) + shift).astype(np.float32)
@@ -65,16 +74,20 @@ def test_float32_is_close_to_float64(d: int, n: int, m: int, shift: float) -> No
     width = median_bandwidth(np.concatenate([A, B]))
     for factor in (0.25, 1.0, 2.0) if d < 513 else (1.0,):
         for kernel in kernels_at(factor * width):
-            narrow, wide = row_sums_both(A, B, kernel), row_sums_both(A, B, kernel, precision="float64")
+            narrow = row_sums_both(A, B, kernel, backend=on_cpu)
+            wide = row_sums_both(A, B, kernel, precision="float64")
             assert np.abs(narrow.rows - wide.rows).max() <= PROMISED * m, kernel
             assert np.abs(narrow.columns - wide.columns).max() <= PROMISED * n, kernel
             if n == 513:
-                own = [row_sums(A, None, kernel, symmetric=True, precision=p).sums for p in ("float32", "float64")]
+                own = [
+                    row_sums(A, None, kernel, symmetric=True, precision=p, backend=on_cpu).sums
+                    for p in ("float32", "float64")
+                ]
                 assert np.abs(own[0] - own[1]).max() <= PROMISED * n, kernel
 
 
 @pytest.mark.parametrize("design", ["outliers", "heavy tails", "far clusters", "narrow"])
-def test_float32_holds_where_norms_are_large(design: str) -> None:
+def test_float32_holds_where_norms_are_large(design: str, on_cpu: str) -> None:
     """Rows many bandwidths from the centre cancel digits in the exponent; their tiles are found and done in float64."""
     rng = np.random.default_rng(3)
     X = rng.standard_normal((1400, 3))
@@ -87,10 +100,12 @@ def test_float32_holds_where_norms_are_large(design: str) -> None:
         X[::2] += 1e4
     width = 0.05 if design == "narrow" else 1.0
     for kernel in kernels_at(width):
-        narrow, wide = (row_sums(X, None, kernel, symmetric=True, precision=p).sums for p in ("float32", "float64"))
+        narrow, wide = (
+            row_sums(X, None, kernel, symmetric=True, precision=p, backend=on_cpu).sums for p in ("float32", "float64")
+        )
         assert np.abs(narrow - wide).max() <= PROMISED * len(X), kernel
     K = np.exp(-((X[:40, None] - X[None]) ** 2).sum(axis=2) / (2 * width**2)).sum(axis=1)
-    found = row_sums(X, None, Gaussian(width), symmetric=True)
+    found = row_sums(X, None, Gaussian(width), symmetric=True, backend=on_cpu)
     np.testing.assert_allclose(found.total[:40], K, rtol=0, atol=PROMISED * len(X))
 
 
@@ -160,11 +175,14 @@ def many() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return rng.standard_normal((9001, 4)), rng.standard_normal((4500, 4)) + 0.2, rng.standard_normal((4500, 3))
 
 
-def test_no_digit_depends_on_the_number_of_threads(many: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
-    A, B, w = many
-    one, two, five = (row_sums(A, B, Gaussian(2.0), w, n_jobs=jobs).sums for jobs in (1, 2, 5))
-    np.testing.assert_array_equal(one, two)
-    np.testing.assert_array_equal(one, five)
+def test_no_digit_depends_on_the_number_of_threads(
+    many: tuple[np.ndarray, np.ndarray, np.ndarray], on_cpu: str
+) -> None:
+    A, B, several = many
+    for w in (None, several):
+        one, two, five = (row_sums(A, B, Gaussian(2.0), w, n_jobs=jobs, backend=on_cpu).sums for jobs in (1, 2, 5))
+        np.testing.assert_array_equal(one, two)
+        np.testing.assert_array_equal(one, five)
     own = [row_sums(A, None, Matern(2.0), symmetric=True, n_jobs=jobs).sums for jobs in (1, 3)]
     np.testing.assert_array_equal(own[0], own[1])
 
