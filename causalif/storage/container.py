@@ -64,20 +64,12 @@ def write(path: Path, header: Mapping[str, Any], members: Mapping[str, bytes]) -
             archive.writestr(zipfile.ZipInfo(name, _STAMP), content)
 
 
-def names_of(stream: io.BufferedReader) -> set[str]:
-    """Return the names of the members of an archive, empty where it is none."""
-    stream.seek(0)
-    names = set() if stream.read(4) != MAGIC else set(zipfile.ZipFile(stream).namelist())
-    stream.seek(0)
-    return names
-
-
 def opened(stream: io.BufferedReader, formats: tuple[int, ...]) -> tuple[dict[str, Any], codec.Reader]:
     """Return the header of a file of one of these formats, and what reads the members it names."""
     size = os.fstat(stream.fileno()).st_size
     if stream.read(4) != MAGIC:
         raise InputError(
-            f"{stream.name!r} is not an estimate file. Only files written by `save` can be loaded; a pickle is never "
+            f"{stream.name!r} is not a file of a result. Only files written by `save` can be loaded; a pickle is never "
             "opened, since opening one can run any program."
         )
     archive = zipfile.ZipFile(stream)

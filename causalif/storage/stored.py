@@ -32,9 +32,9 @@ CLASSES = {
     "MediationResult": "causalif.estimators.mediation.result",
     "PathEffectResult": "causalif.estimators.mediation.result",
     "SigmaResult": "causalif.estimators.sigma.result",
+    "Valuation": "causalif.valuation.valuation",
     "WCDEResult": "causalif.estimators.wcde.result",
 }
-_VALUATION = ("header.npy", "causalif.valuation.store")  # a format of its own, with its own reader
 _DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, TypeError, KeyError, IndexError,
            AttributeError, NotImplementedError, RuntimeError, RecursionError, OverflowError, MemoryError,
            SyntaxError)  # fmt: skip
@@ -67,8 +67,6 @@ def read(path: str | PathLike[str]) -> Any:
     """Return what a file holds, as its own class."""
     with open(path, "rb") as stream:
         try:
-            if _VALUATION[0] in container.names_of(stream):
-                return importlib.import_module(_VALUATION[1]).load(path)
             header, reader = container.opened(stream, FORMATS)
             result = _known(header)._unpack(header["fields"], reader)
             reader.refuse_unused()

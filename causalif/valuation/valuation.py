@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike
@@ -14,6 +14,8 @@ import pandas as pd
 from causalif._errors import InputError
 from causalif._validate import Array, whole_number
 from causalif.kernels import block
+from causalif.storage import stored
+from causalif.storage.codec import Reader, Writer
 from causalif.valuation import companions, curves, influence, plots, reading, store, tables
 from causalif.valuation import state as states
 from causalif.valuation.choose import tell_overlap
@@ -668,10 +670,10 @@ class Valuation:
         Raises
         ------
         InputError
-            If ``path`` is a folder or lies in none, or row labels, names of columns, classes or categories are neither
-            numbers nor text nor bools.
+            If ``path`` is a folder or lies in none; if names of columns, classes or categories are neither numbers nor
+            text nor bools, or row labels neither these nor times; if the label model is an estimator of one's own.
         """
-        store.save(self, path)
+        stored.write(self, path)
 
     @staticmethod
     def load(path: str | PathLike[str]) -> Valuation:
@@ -686,4 +688,11 @@ class Valuation:
         -------
         Valuation
         """
-        return store.load(path)
+        return stored.read_as(path, Valuation)
+
+    def _pack(self, writer: Writer) -> dict[str, Any]:
+        return store.pack(self, writer)
+
+    @classmethod
+    def _unpack(cls, given: Mapping[str, Any], reader: Reader) -> Valuation:
+        return cls(**store.unpack(given, reader))
