@@ -89,8 +89,9 @@ class Norms:
     @classmethod
     def of(cls, values: Array, size: int) -> Norms:
         """Find the ranges."""
-        tiles = [values[:, span] for span in spans(values.shape[1], size)]
-        return cls(values, size, np.stack([np.stack([t.min(axis=1), t.max(axis=1)], axis=1) for t in tiles], axis=1))
+        starts = np.arange(0, values.shape[1], size)
+        ends = [extreme.reduceat(values, starts, axis=1) for extreme in (np.minimum, np.maximum)]
+        return cls(values, size, np.stack(ends, axis=2))
 
     def tile(self, number: int) -> Array:
         """Return the norms in one tile."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from types import SimpleNamespace
 from typing import Any, TypeAlias
 
@@ -35,6 +35,7 @@ NEAR = 1e-9
 PAIRS_AT_ONCE = 2**20
 
 
+@cache
 def _vectorised_exp2() -> bool:
     """Whether this numpy, on this processor, has more than the C library's loop for exp2 in float32."""
     from numpy.lib import introspect
