@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -20,19 +21,43 @@ Pass: TypeAlias = Callable[[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]
 
 Memory = ctypes.c_char * 0  # its `from_buffer` refuses arrays with gaps, and costs a third of `ndarray.ctypes`
 LIBRARY = Path(__file__).with_name("_gaussian.so")
+SOURCES = ("_gaussian.c", "_gaussian_sums.h")
 TOLERANCE = 1e-6  # relative; what is not a rounding error is far above it
 
 
 @cache
 def gaussian_sums() -> Pass | None:
-    """Return the compiled pass, or None; it is trusted once it agrees with numpy."""
+    """Return the compiled pass, or None; it is trusted once it says what it was made from and agrees with numpy."""
     try:
         library = ctypes.CDLL(str(LIBRARY))
+        library.gaussian_source.restype = ctypes.c_char_p
+        if library.gaussian_source() != fingerprint(LIBRARY.parent).encode():
+            raise AttributeError("compiled from other sources")
     except OSError:
+        return None  # nothing was compiled, or for another processor
+    except AttributeError:
+        _tell_unused("was compiled from other sources than the ones beside it")
         return None
     lanes = library.gaussian_lanes()
+    if lanes == 0:
+        return None
     found = with_lanes(library, lanes)
-    return found if lanes > 0 and _agrees(found) else None
+    if not _agrees(found):
+        _tell_unused("differs from numpy on this machine")
+        return None
+    return found
+
+
+def fingerprint(folder: Path) -> str:
+    """Return what stands for the sources in a folder: `hatch_build.py` compiles it in."""
+    return hashlib.sha256(b"".join((folder / name).read_bytes() for name in SOURCES)).hexdigest()
+
+
+def _tell_unused(reason: str) -> None:
+    tell(
+        f"{LIBRARY} {reason}, and numpy is used in its place. Install causalif anew, so that it is compiled again.",
+        DataWarning,
+    )
 
 
 def with_lanes(library: ctypes.CDLL, lanes: int) -> Pass:
@@ -53,18 +78,12 @@ def with_lanes(library: ctypes.CDLL, lanes: int) -> Pass:
 
 
 def _agrees(found: Pass) -> bool:
-    """Whether a small tile gives what numpy gives; warn otherwise."""
-    exponents = -np.linspace(0, 130, 3 * 80, dtype=np.float32).reshape(1, 3, 80)
-    right, left = np.ones((1, 80, 1), dtype=np.float32), np.ones((3, 1), dtype=np.float32)
-    values = np.exp2(exponents[0].astype(np.float64))
-    near = [
-        np.allclose(ours[:, 0], numpy, rtol=TOLERANCE, atol=1e-30)
-        for ours, numpy in zip(found(exponents, right, left), (values.sum(axis=1), values.sum(axis=0)), strict=True)
-    ]
-    if not all(near):
-        tell(
-            f"The compiled kernel sums in {LIBRARY} differ from numpy's on this machine and are not used. "
-            "Install causalif anew, so that they are compiled again.",
-            DataWarning,
-        )
-    return all(near)
+    """Whether some panels, longer and wider than what is added up at once, give what numpy gives."""
+    rng = np.random.default_rng(0)
+    exponents = rng.uniform(-20, 8, (9, 70, 80)).astype(np.float32)
+    exponents[:, ::7] = -np.linspace(100, 200, 80, dtype=np.float32)
+    right, left = (rng.uniform(0.5, 1.5, shape).astype(np.float32) for shape in ((9, 80, 1), (70, 1)))
+    values = np.exp2(exponents.astype(np.float64))
+    expected = (values @ right).sum(axis=0), values.swapaxes(1, 2) @ left
+    pairs = zip(found(exponents, right, left), expected, strict=True)
+    return all(np.allclose(ours.ravel(), numpy.ravel(), rtol=TOLERANCE, atol=1e-30) for ours, numpy in pairs)

@@ -2,12 +2,20 @@
 
    Compiled where causalif is installed, if there is a C compiler; `_compiled.py` calls it, and `_tiles.py` does the same
    in numpy. The tile has the shape (count, n, width), width a multiple of 16; right (count, width); left (n,). What
-   rows (n,) and columns (count, width) hold is added to. Up to GROUP terms are added in float32, then float64 takes over. */
+   rows (n,) and columns (count, width) hold is added to. Exponents are under 127: rounding leaves them near zero at most,
+   or the tile is one of `far_tiles`, and those of products without norms are small. */
 
 #include <stddef.h>
 #include <stdint.h>
 
-enum { GROUP = 32 };
+enum { PART = 8, GROUP = 32 };
+
+#ifndef SOURCE
+#define SOURCE ""
+#endif
+
+/* What this was compiled from: callers compare it with the sources that they know. */
+const char *gaussian_source(void) { return SOURCE; }
 
 #if defined(__x86_64__)
 

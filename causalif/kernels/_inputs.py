@@ -179,8 +179,8 @@ def find_place(device: Any, backend: str, precision: str, rows: list[Any], work:
         raise InputError(f'`backend` must be "torch" or "triton" on {wanted}. Got "{backend}", which runs on "cpu".')
     if backend == "compiled" and gaussian_sums() is None:
         raise InputError(
-            '`backend` must be "numpy" here. Got "compiled", which needs a C compiler when causalif is installed, and '
-            "a processor with AVX2 or NEON."
+            '`backend` must be another one here, such as "auto". Got "compiled", which needs a C compiler when '
+            "causalif is installed, and a processor with AVX2 or NEON."
         )
     if precision in ("tf32", "bfloat16") and wanted == "cpu" and backend != "triton":
         raise InputError(

@@ -223,15 +223,18 @@ def error_bound(factors: Sequence[Factor], a: Array, b: Array) -> float:
     """Bound the rounding error of kernel values between rows with norms ``a`` and rows with norms in the range ``b``.
 
     Norms are |x|²/2, of shape (factors, rows). The exponent is off by a few half ulps of the norms that cancel in it,
-    and it is at least (√|norm a| - √|norm b|)² away from zero, as |x - y| >= | |x| - |y| |, which bounds the slope.
+    and it is at least (√|norm a| - √|norm b|)² away from zero, as |x - y| >= | |x| - |y| |, which bounds the slope. At
+    worst each of its d + 2 terms rounds a sum of up to twice these norms, all in one direction: the slope is taken that
+    much nearer to zero.
     """
     bound: Any = 0.0
     for factor, here, there in zip(factors, a, b, strict=True):
         low, high = there.min(), there.max()
-        root = np.sqrt(here)
+        root, terms = np.sqrt(here), factor.columns.stop - factor.columns.start + 2
         gap = np.maximum(np.maximum(root - high**0.5, low**0.5 - root), 0.0)
         reach = HALF_ULP * (here + high)
-        bound = bound + reach * factor.kernel.slope(np.maximum(gap * gap - reach, 0.0))
+        slope = factor.kernel.slope(np.maximum(gap * gap - 2 * terms * reach, 0.0))
+        bound = bound + reach * slope
     return float(bound.max())
 
 

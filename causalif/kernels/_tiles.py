@@ -27,8 +27,8 @@ PANEL, STEP = 256, 16  # columns; widths are in steps of one vector register
 # many rows as then fit.
 SMALL_PRODUCTS = frozenset({"SkylakeX", "Cooperlake", "SapphireRapids"})
 SMALL, NARROW, WIDEST, HEIGHTS = 10**6, 64, 240, (64, 32, 16)
-# Rows that are added up in float32 before float64 takes over, where BLAS adds one row after the other.
-GROUP = 128
+# Terms that are added up in float32 before float64 takes over: where many are equal, errors have one sign and grow.
+GROUP = 64
 # Squared distances under this share of the squared norms are taken anew from differences: for kernels with a kink, and
 # in float64 for all.
 NEAR = 1e-9
@@ -157,7 +157,7 @@ class Workspace:
     ) -> tuple[Array, Array]:
         """Return row sums and column sums of the kernel between rows, which have ``weights``, and panels.
 
-        The latter are zeros unless ``columns`` says so. With ``start``, the number of the first column, what lies on
+        The latter may be zeros unless ``columns`` says so. With ``start``, the number of the first column, what lies on
         and below the diagonal is left out.
         """
         single = (weights.shape[1], right.weights.shape[2]) == (1, 1)
@@ -238,8 +238,10 @@ def _below(n: int, width: int) -> npt.NDArray[np.bool_]:
 
 
 def row_totals(tile: npt.NDArray[Any], weights: npt.NDArray[Any]) -> Array:
-    """Return the weighted sum of every row; terms of a panel are added up in the type of the tile."""
-    total: Array = np.add.reduce(np.matmul(tile, weights), axis=0, dtype=np.float64)
+    """Return the weighted sum of every row; groups of terms are added up in the type of the tile."""
+    total: Array = np.zeros((tile.shape[1], weights.shape[2]))
+    for part in spans(tile.shape[2], GROUP):
+        total += np.add.reduce(np.matmul(tile[:, :, part], weights[:, part]), axis=0, dtype=np.float64)
     return total
 
 

@@ -199,7 +199,7 @@ def row_sums(
     fewer than 64 terms. Errors of near copies of one row away from the centre all have one sign and grow with the
     columns: up to 2e-6 at 800. Kernels with a kink (`Laplace`, `Energy`) are evaluated in float64 throughout, and in
     float64 near duplicates by differences. On a GPU precision="tf32" errs by about 2e-6 and "bfloat16" by about 2e-5
-    for standardised features.
+    for standardised features. The last digits differ between backends and between processors.
     Costs n m d multiplications and n m exponentials, half of that in a symmetric call. An interrupt leaves no thread
     behind.
 

@@ -57,8 +57,23 @@ def test_equals_numpy(lanes: int, run: Pass, count: int, n: int, width: int) -> 
 
 @needs_library
 @pytest.mark.parametrize(("lanes", "run"), passes(), ids=str)
+@pytest.mark.parametrize(("count", "n", "width"), [(8, 512, 64), (1, 130, 240)])
+def test_rounding_of_equal_values_does_not_add_up(lanes: int, run: Pass, count: int, n: int, width: int) -> None:
+    """Equal terms all round in one direction, as where features are binary or rows are copies."""
+    right, left = np.ones((count, width, 1), dtype=np.float32), np.ones((n, 1), dtype=np.float32)
+    for exponent in -np.linspace(0, 3, 300):
+        tile = np.full((count, n, width), exponent, dtype=np.float32)
+        value = np.exp2(float(np.float32(exponent)))
+        rows, columns = run(tile, right, left)
+        assert np.abs(rows / (count * width) - value).max() < 2e-7
+        assert np.abs(columns / n - value).max() < 2e-7
+
+
+@needs_library
+@pytest.mark.parametrize(("lanes", "run"), passes(), ids=str)
 def test_powers_of_two(lanes: int, run: Pass) -> None:
     """To 1e-7 from 126 down to -126, exact at whole numbers, zero below, without bias."""
+
     def powers(x: np.ndarray) -> np.ndarray:
         tile = np.zeros((1, len(x), 16), dtype=np.float32)
         tile[0, :, 0] = x
@@ -111,21 +126,43 @@ def test_without_it_numpy_computes(fresh: pytest.MonkeyPatch, tmp_path: Path) ->
         row_sums(X, None, Gaussian(1.0), symmetric=True, backend="compiled")
 
 
+def changed(folder: Path, old: str, new: str, source: str | None = None) -> Path:
+    """Compile changed sources, as made from themselves unless another fingerprint is given."""
+    for name in _compiled.SOURCES:
+        (folder / name).write_text((SOURCE / name).read_text().replace(old, new))
+    library, source = folder / "changed.so", source or _compiled.fingerprint(folder)
+    command = ["cc", "-O1", "-shared", "-fPIC", f'-DSOURCE="{source}"', "-o", str(library)]
+    subprocess.run([*command, str(folder / "_gaussian.c")], check=True)
+    return library
+
+
 @needs_compiler
-@pytest.mark.parametrize(("old", "new", "warns"), [("5.5503", "5.56", True), ("= 32", "= 16", False)])
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        ("5.5503", "5.56", "differs from numpy"),
+        ("c * n + start", "start", "differs from numpy"),
+        ("left + start", "left", "differs from numpy"),
+        ("gaussian_source", "gaussian_other", "other sources"),
+        ("GROUP = 32", "GROUP = 16", None),
+    ],
+)
 def test_is_trusted_only_where_it_agrees(
-    fresh: pytest.MonkeyPatch, tmp_path: Path, old: str, new: str, warns: bool
+    fresh: pytest.MonkeyPatch, tmp_path: Path, old: str, new: str, match: str | None
 ) -> None:
-    """A coefficient that is off in its third digit is found, and a harmless change is not."""
-    for name in ("_gaussian.c", "_gaussian_sums.h"):
-        (tmp_path / name).write_text((SOURCE / name).read_text().replace(old, new))
-    library = tmp_path / "changed.so"
-    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", str(library), str(tmp_path / "_gaussian.c")], check=True)
-    fresh.setattr(_compiled, "LIBRARY", library)
-    if not warns:
+    """A coefficient that is off in its third digit is found, as are wrong strides, and a harmless change is not."""
+    fresh.setattr(_compiled, "LIBRARY", changed(tmp_path, old, new))
+    if match is None:
         assert gaussian_sums.__wrapped__() is not None
         return
-    with pytest.warns(DataWarning, match="differ from numpy's"):
+    with pytest.warns(DataWarning, match=match):
+        assert gaussian_sums.__wrapped__() is None
+
+
+@needs_compiler
+def test_a_library_of_other_sources_is_not_called(fresh: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fresh.setattr(_compiled, "LIBRARY", changed(tmp_path, "", "", source="of an earlier version"))
+    with pytest.warns(DataWarning, match=r"compiled from other sources .* Install causalif anew"):
         assert gaussian_sums.__wrapped__() is None
 
 
@@ -133,28 +170,31 @@ def test_is_trusted_only_where_it_agrees(
 
 
 @pytest.mark.skipif(not HOOK.exists(), reason="runs where the sources are")
-@pytest.mark.parametrize("compiler", ["cc", "false", "no-such-compiler"])
+@pytest.mark.parametrize("compiler", ["cc", "", "false", "no-such-compiler", "cc '"])
 def test_the_wheel_is_pure_where_nothing_compiles(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiler: str
 ) -> None:
     pytest.importorskip("hatchling")
-    if compiler == "cc" and shutil.which("cc") is None:
+    compiles = compiler in ("cc", "")
+    if compiles and shutil.which("cc") is None:
         pytest.skip("no C compiler")
     folder = tmp_path / "causalif" / "kernels"
     folder.mkdir(parents=True)
-    for name in ("_gaussian.c", "_gaussian_sums.h"):
+    for name in _compiled.SOURCES:
         shutil.copy(SOURCE / name, folder)
-    (folder / "_gaussian.so").write_text("of an earlier build")
     monkeypatch.setenv("CC", compiler)
     told: list[str] = []
     data: dict[str, object] = {"artifacts": []}
     hook, app = runpy.run_path(str(HOOK))["CompiledSums"], SimpleNamespace(display_warning=told.append)
     hook(str(tmp_path), {}, None, None, "", "wheel", app).initialize("standard", data)
-    if compiler == "cc":
+    if compiles:
         assert (data["artifacts"], data["pure_python"], told) == (["causalif/kernels/_gaussian.so"], False, [])
         assert str(data["tag"]).startswith("py3-none-")
-        assert (folder / "_gaussian.so").read_bytes()[:4] != b"of a"
+        source = ctypes.CDLL(str(folder / "_gaussian.so")).gaussian_source
+        source.restype = ctypes.c_char_p
+        assert source() == _compiled.fingerprint(SOURCE).encode()
     else:
         assert data == {"artifacts": []}
         assert "leaves them to numpy" in told[0]
-        assert not (folder / "_gaussian.so").exists()
+    made = {path.name for path in folder.iterdir()} - set(_compiled.SOURCES)
+    assert made == ({"_gaussian.so"} if compiles else set())

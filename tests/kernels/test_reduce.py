@@ -109,6 +109,37 @@ def test_float32_holds_where_norms_are_large(design: str, on_cpu: str) -> None:
     np.testing.assert_allclose(found.total[:40], K, rtol=0, atol=PROMISED * len(X))
 
 
+def test_many_equal_rows(on_cpu: str) -> None:
+    """Binary features: few different kernel values, whose rounding errors do not average out."""
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        X = (rng.random((700, 1 + seed % 4)) < rng.uniform(0.02, 0.5)).astype(float)
+        X = X[np.lexsort(X.T)] / np.maximum(X.std(axis=0), 0.1)
+        kernel = Gaussian(rng.uniform(0.3, 5))
+        narrow, wide = (
+            row_sums(X, None, kernel, symmetric=True, precision=p, backend=on_cpu).sums for p in ("float32", "float64")
+        )
+        assert np.abs(narrow - wide).max() <= PROMISED * len(X), (seed, kernel)
+
+
+@pytest.mark.parametrize("d", [1, 2, 5, 20, 300])
+def test_clusters_far_out_and_a_few_bandwidths_apart(d: int, on_cpu: str) -> None:
+    """Their norms cancel to the last digit, and the true exponents are not far below what rounding makes of them."""
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        u = np.abs(rng.normal(size=d)) if seed % 2 else rng.normal(size=d)
+        u /= np.linalg.norm(u)
+        radius = 10 ** rng.uniform(2, 7)
+        half_ulps = 2.0**-24 * 2 * 0.72 * radius**2
+        apart = np.sqrt((half_ulps * rng.uniform(1, 3) + rng.uniform(20, 60)) / 0.72)
+        A, B = (r * u + rng.normal(size=(64, d)) * 1e-3 for r in (radius, radius + apart))
+        narrow, wide = (
+            row_sums(A, B, Gaussian(1.0), center=np.zeros(d), precision=p, backend=on_cpu).sums
+            for p in ("float32", "float64")
+        )
+        assert np.abs(narrow - wide).max() <= PROMISED * 64, (seed, radius, apart)
+
+
 @pytest.mark.parametrize(("d", "worst"), [(1, 3e-7), (200, 1e-6), (800, 2e-6)])
 def test_near_copies_away_from_the_centre_err_in_one_direction(d: int, worst: float) -> None:
     """What the notes of `row_sums` say of them; their norms are just small enough for float32."""
