@@ -13,7 +13,7 @@ from causalif._validate import Array, one_of
 from causalif.kernels import RadialKernel
 from causalif.valuation.choose import choose_kernel, joint_kernel, tell_extreme, tell_overlap
 from causalif.valuation.features import fit_encoder
-from causalif.valuation.inputs import Rows, is_mask, read_rows, split_reference
+from causalif.valuation.inputs import Rows, is_mask, is_name, read_rows, split_reference
 from causalif.valuation.label_models import check_label_model
 from causalif.valuation.labels import LabelCoding, fit_coding
 from causalif.valuation.state import Computing, Labelling, start
@@ -44,9 +44,9 @@ class KAIROS:
         embeddings; None leaves features as they are.
     label_model : {"cme", "classifier", "joint"}, scikit-learn estimator, or None
         How the label of a row is judged. "cme" (default): kernel ridge regression of one-hot classes, or of the
-        standardised number, on the reference. "classifier": logistic or ridge regression, as published. "joint": no
-        label component; a product kernel of features and label. None ignores labels. An estimator is cloned, and
-        ``random_state`` parameters that are unset become 0.
+        standardised number, on the reference, of at most 8,000 rows. "classifier": logistic or ridge regression, as
+        published. "joint": no label component; a product kernel of features and label, which finds wrong labels far
+        worse. None ignores labels. An estimator is cloned, and ``random_state`` parameters that are unset become 0.
     label_type : {"auto", "classes", "numbers"}
         "auto" (default) reads text, bools and up to 30 different whole numbers as classes; the result's `settings` say
         what was read.
@@ -70,8 +70,9 @@ class KAIROS:
     Notes
     -----
     A value says how a row moves the train rows towards the law of the reference, not that a model will be better
-    without it. The feature component cannot see wrong labels. The size of the reference limits what can be seen: with
-    few rows the witness is smooth noise shared by neighbours. Isolated noisy rows are found better by
+    without it. The feature component cannot see wrong labels; the label component of "cme" is low also far from every
+    reference row, where no class is predicted and any label is a surprise. The size of the reference limits what can be
+    seen: with few rows the witness is smooth noise shared by neighbours. Isolated noisy rows are found better by
     `Valuation.companions`, copies planted in one place better by the values. Equal rows get equal values and no value
     depends on the order of rows. Cost: d (N²/2 + N M) multiplications and half as many exponentials per feature,
     M³ for the label model; memory O((N + M) d).
@@ -127,11 +128,11 @@ class KAIROS:
         reference : DataFrame, array or tensor of M rows; or booleans of shape (N,); or str
             Clean rows from the law that the train rows should have: a second table, or which rows of ``train``, as a
             mask or as the name of a boolean column. Those rows are then not valued.
-        label : str or array of shape (N,), optional
+        label : str, int or array of shape (N,), optional
             Column of both tables, or labels of the train rows. None values features alone.
         reference_label : array of shape (M,), optional
             Labels of the reference rows, where ``label`` is an array.
-        weights : str or array of shape (N,), optional
+        weights : str, int or array of shape (N,), optional
             Row weights above zero; ones by default.
         features : list of str, optional
             Columns to look at; all but label and weights by default.
@@ -175,8 +176,8 @@ class KAIROS:
         _tell_single(len(state))
         tell_extreme(kernel, state.sums)
         roles = Roles(
-            label=label if isinstance(label, str) else None,
-            weights=weights if isinstance(weights, str) else None,
+            label=label if is_name(label) else None,
+            weights=weights if is_name(weights) else None,
             features=None if features is None else tuple(features),
         )
         value = Valuation(state, encoder, rows.index, self.weighting, self.kind, roles, rows.frame)
@@ -212,13 +213,13 @@ def _parted(train: Any, reference: Any, label: Any, reference_label: Any, weight
             if len(rows) == 0:
                 raise InputError(f"`reference` marks {'no' if name == 'reference' else 'every'} row of `train`.")
         return train, reference, label, reference_label, weights
-    return train, reference, label, label if isinstance(label, str) else reference_label, weights
+    return train, reference, label, label if is_name(label) else reference_label, weights
 
 
 def _read_reference(reference: Any, label: Any, weights: Any, features: Any, *, labelled: bool) -> Rows:
     if labelled and label is None:
         raise InputError("`reference_label` must be given where `label` is an array.")
-    ignored = [weights] if isinstance(weights, str) else []
+    ignored = [weights] if is_name(weights) else []
     return read_rows("reference", reference, label=label if labelled else None, features=features, ignored=ignored)
 
 

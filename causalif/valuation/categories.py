@@ -11,15 +11,18 @@ from causalif._errors import DataWarning, InputError, tell
 from causalif._validate import Array
 
 # Levels of a category: too few to be an identifier, very many; the share of rows alone in theirs that makes one; the
-# share that are no numbers among numbers kept as text.
-_FEW, _MANY, _ALONE, _STRAYS = 20, 100, 0.9, 0.1
+# share that are no numbers among numbers kept as text; the share that are dates among dates kept as text.
+_FEW, _MANY, _ALONE, _STRAYS, _MOSTLY = 20, 100, 0.9, 0.1, 0.9
+# 2024-05-31, 31.5.24, 5/31/2024 and the like, with or without a time.
+_DATE = r"\s*\d{1,4}([-/.])\d{1,2}\1\d{1,4}([T ]+\d{1,2}:\d{2}.*)?\s*"
 
 
 def is_category(column: pd.Series, role: str) -> bool:
     """Whether a column holds text or categories rather than numbers."""
     dtype = column.dtype
     if dtype == np.dtype(object):
-        return not all(isinstance(one, (bool, np.bool_)) for one in column)
+        known = column.dropna()
+        return known.empty or not all(isinstance(one, (bool, np.bool_)) for one in known)
     if _is_declared(column) or pd.api.types.is_string_dtype(dtype):
         return True
     if pd.api.types.is_bool_dtype(dtype) or (
@@ -27,8 +30,8 @@ def is_category(column: pd.Series, role: str) -> bool:
     ):
         return False
     raise InputError(
-        f"Column {column.name!r} of `{role}` has dtype {dtype}, which is no number and no category. Turn dates into "
-        "numbers, such as the days since the first, or leave the column out with `features`."
+        f"Column {column.name!r} of `{role}` has dtype {dtype}, which is no number and no category. Turn it into "
+        "numbers, such as a date into the days since the first, or leave the column out with `features`."
     )
 
 
@@ -61,6 +64,7 @@ def _levels_of_one(reference: pd.Series, train: pd.Series) -> tuple[Any, ...] | 
             ".astype('category')."
         )
     if not kinds[0]:
+        _tell_counting(reference, train)
         return None
     known, other = reference.astype(object).dropna(), train.astype(object).dropna()
     counts = pd.concat([known, other]).value_counts(sort=False)
@@ -68,6 +72,18 @@ def _levels_of_one(reference: pd.Series, train: pd.Series) -> tuple[Any, ...] | 
         _require_text(name, counts.index)
     _tell_levels(name, counts, other, known)
     return tuple(sorted(counts.index, key=lambda value: (str(type(value)), value)))
+
+
+def _tell_counting(reference: pd.Series, train: pd.Series) -> None:
+    """Warn of whole numbers that are different in all of many rows."""
+    if len(train) < _MANY or not (reference.is_unique and train.is_unique):
+        return
+    both = pd.concat([reference, train])
+    if pd.api.types.is_bool_dtype(both.dtype) or both.isna().any() or (both % 1 != 0).any():
+        return
+    tell(f"Column {train.name!r} holds another whole number in every row and looks like a row number or an identifier, "
+         "which makes rows strange for their place alone. Leave it out by listing the others in `features`.",
+         DataWarning)  # fmt: skip
 
 
 def _require_text(name: Any, levels: pd.Index) -> None:
@@ -80,6 +96,12 @@ def _require_text(name: Any, levels: pd.Index) -> None:
             ".astype(str).astype('category'); or leave the column out with `features`."
         )
     texts = pd.Series([level for level in levels if isinstance(level, str)], dtype=object)
+    dates = int(texts.str.fullmatch(_DATE).sum())
+    if dates > _MOSTLY * len(levels):
+        raise InputError(
+            f"Column {name!r} holds dates as text, such as {texts[texts.str.fullmatch(_DATE)].iloc[0]!r}. Turn them "
+            "into numbers, such as the days since the first, or leave the column out with `features`."
+        )
     strays = texts[pd.to_numeric(texts, errors="coerce").isna()].tolist()
     if 0 < len(texts) == len(levels) and len(strays) <= _STRAYS * len(texts):
         but = f", but for {', '.join(map(repr, strays[:3]))}{', ...' * (len(strays) > 3)}" if strays else ""
@@ -105,7 +127,9 @@ def _tell_levels(name: Any, counts: pd.Series, train: pd.Series, reference: pd.S
     if len(fresh):
         shown = ", ".join(repr(level) for level in fresh.unique()[:3]) + ", ..." * (fresh.nunique() > 3)
         tell(f"Column {name!r}: {len(fresh):,} train rows hold {shown}, which no reference row has; such a level is "
-             "scaled by the train rows and is not strange by itself.", DataWarning)  # fmt: skip
+             "scaled by the train rows. It makes these rows no stranger by its features, but with a label they lie far "
+             "from all reference rows, and every label is a surprise there: group the level with others, or add "
+             "reference rows.", DataWarning)  # fmt: skip
 
 
 def indicators(frame: pd.DataFrame, name: str, levels: tuple[Any, ...], role: str) -> Array:

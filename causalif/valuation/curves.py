@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from causalif.valuation.valuation import Valuation
 
 _FEWEST = 5
+_POINTS = 100  # of the band of random orders; a quantile costs time that grows with the rows
 _NUMBERS = (Real, np.bool_)  # NumPy's other numbers are registered as Real
 _TRADES = {"classes": "classifier", "numbers": "regressor"}
 
@@ -36,11 +37,13 @@ class DetectionCurve:
     Parameters
     ----------
     frame : DataFrame
-        inspected and found (shares), random_low and random_high (where 95% of random orders lie), best.
+        inspected and found (shares), random_low and random_high (where 95% of random orders lie, at 100 points and
+        straight between them), best.
     auroc : float
         Probability that a bad row ranks below a sound one, ties counting half.
     precision : float
-        Share of bad rows among as many lowest rows as there are bad ones.
+        Share of bad rows among as many lowest rows as there are bad ones; of equal values, the share they have on
+        average.
 
     Examples
     --------
@@ -49,7 +52,7 @@ class DetectionCurve:
     (0.5, 0.5, [0.0, 0.5, 0.5, 0.5, 1.0])
     """
 
-    frame: pd.DataFrame
+    frame: pd.DataFrame = field(repr=False)
     auroc: float
     precision: float
 
@@ -94,7 +97,7 @@ class RemovalCurve:
     [0.9, 0.8]
     """
 
-    frame: pd.DataFrame
+    frame: pd.DataFrame = field(repr=False)
     metric: str = ""
 
     def plot(self, ax: Axes | None = None, label: str | None = None) -> Axes:
@@ -169,15 +172,18 @@ def detection(values: npt.ArrayLike, is_bad: npt.ArrayLike) -> DetectionCurve:
     order = np.argsort(score, kind="stable")
     ranks = rankdata(score)
     below = (ranks[~bad].sum() - (n - count) * (n - count + 1) / 2) / (count * (n - count))
-    frame = _inspections(bad[order])
-    return DetectionCurve(frame, float(below), float(bad[order][:count].sum() / count))
+    last = score[order[count - 1]]
+    surely, perhaps = bad[score < last], bad[score == last]
+    caught = surely.sum() + (count - len(surely)) * perhaps.mean()
+    return DetectionCurve(_inspections(bad[order]), float(below), float(caught / count))
 
 
 def _inspections(bad: npt.NDArray[np.bool_]) -> pd.DataFrame:
     """Bad rows found after each inspection, rows in the order of inspection, and what random orders find."""
     n, count = len(bad), int(bad.sum())
     inspected = np.arange(n + 1)
-    low, high = (np.asarray(hypergeom.ppf(q, n, count, inspected)) for q in (0.025, 0.975))
+    points = np.unique(np.linspace(0, n, _POINTS + 1).astype(np.intp))
+    low, high = (np.interp(inspected, points, hypergeom.ppf(q, n, count, points)) for q in (0.025, 0.975))
     return pd.DataFrame(
         {
             "inspected": inspected / n,
@@ -303,7 +309,8 @@ def removal(
     rng, lines = np.random.default_rng(random_state), []
     for rate in read_rates(rates, n):
         m = share_of(rate, n)
-        random = [_score(estimator, train, test, rng.permutation(n)[m:]) for _ in range(draws if m else min(draws, 1))]
+        others = (np.sort(rng.permutation(n)[m:]) for _ in range(draws if m else min(draws, 1)))
+        random = [_score(estimator, train, test, kept) for kept in others]
         spread = (np.mean(random), np.min(random), np.max(random)) if random else (np.nan,) * 3
         lines.append((m / n, _score(estimator, train, test, np.sort(ranking[m:])), *spread))
     columns = ["removed", "score", "random_mean", "random_low", "random_high"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Real
@@ -67,15 +67,15 @@ def read_rows(
     label: Any = None,
     weights: Any = None,
     features: Sequence[str] | None = None,
-    ignored: Sequence[str | None] = (),
+    ignored: Sequence[Any] = (),
 ) -> Rows:
     """Take rows apart; ``label`` and ``weights`` are column names, arrays, or None, ``ignored`` plays no role."""
     frame = as_frame(role, data)
     if frame is None:
         return _read_array(role, data, label, weights, features)
-    taken = [name for name in (label, weights) if isinstance(name, str)]
+    taken = [name for name in (label, weights) if is_name(name)]
     for what, name in (("label", label), ("weights", weights)):
-        if isinstance(name, str):
+        if is_name(name):
             _require_column(role, frame, what, name)
     others = [name for name in frame.columns if name not in taken and name not in ignored]
     names = others if features is None else _listed(role, frame, features)
@@ -92,6 +92,11 @@ def read_rows(
         frame=frame,
         has_index=isinstance(data, pd.DataFrame),
     )
+
+
+def is_name(value: Any) -> bool:
+    """Whether this is the name of a column, text or a whole number, rather than values."""
+    return isinstance(value, (str, int, np.integer)) and not isinstance(value, bool)
 
 
 def split_reference(train: Any, reference: Any, label: Any, weights: Any) -> tuple[Any, Any, Any, Any, Any]:
@@ -114,7 +119,7 @@ def split_reference(train: Any, reference: Any, label: Any, weights: Any) -> tup
         )
 
     def part(values: Any, keep: npt.NDArray[np.bool_]) -> Any:
-        if values is None or isinstance(values, str):
+        if values is None or is_name(values):
             return values
         return values[keep] if isinstance(values, (pd.DataFrame, pd.Series)) else _plain(values)[keep]
 
@@ -186,6 +191,10 @@ def _remedy(data: Any) -> str:
         return "make it dense with .toarray()"
     if hasattr(data, "to_frame"):
         return "a single column is a table in .to_frame()"
+    if isinstance(data, (str, bytes)) or hasattr(data, "__fspath__"):
+        return "read the file first, for instance with pd.read_csv"
+    if isinstance(data, Mapping):
+        return "make it a table with pd.DataFrame"
     return "a lazy frame must be collected first"
 
 
@@ -197,7 +206,7 @@ def _read_array(role: str, data: Any, label: Any, weights: Any, features: Any) -
             "flatten images with x.reshape(len(x), -1)."
         )
     for what, name in (("label", label), ("weights", weights), ("features", features)):
-        if isinstance(name, str) or (what == "features" and name is not None):
+        if is_name(name) or (what == "features" and name is not None):
             raise InputError(
                 f"`{what}` names a column, but `{role}` is an array. Pass {len(rows)} values, or a DataFrame."
             )
@@ -226,7 +235,7 @@ def _side(role: str, what: str, values: Any, n: int) -> npt.NDArray[Any] | None:
     plain = values.to_numpy() if isinstance(values, (pd.Series, pd.Index)) else _plain(values)
     name = f"reference_{what}" if role == "reference" else what
     if plain.shape != (n,):
-        one = "; names of columns must be text" if plain.shape == () else "; pass one column" * (plain.ndim > 1)
+        one = "; pass one column" * (plain.ndim > 1)
         raise InputError(
             f"`{name}` must have one value for each of the {n:,} rows of `{role}`. Got shape {plain.shape}{one}."
         )
@@ -237,7 +246,7 @@ def _side(role: str, what: str, values: Any, n: int) -> npt.NDArray[Any] | None:
 
 
 def _column(role: str, what: str, frame: pd.DataFrame, name: Any) -> npt.NDArray[Any] | None:
-    if not isinstance(name, str):
+    if not is_name(name):
         return _side(role, what, in_order(what, name, frame.index), len(frame))
     column = frame[name]
     missing = column.isna()
@@ -261,7 +270,7 @@ def _weights(role: str, values: npt.NDArray[Any] | None) -> Array | None:
     return values.astype(np.float64)
 
 
-def _require_column(role: str, frame: pd.DataFrame, what: str, name: str) -> None:
+def _require_column(role: str, frame: pd.DataFrame, what: str, name: Any) -> None:
     if name in frame.columns:
         return
     texts = [str(column) for column in frame.columns]

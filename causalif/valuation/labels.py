@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,10 +53,11 @@ class LabelCoding:
         if not added:
             return self
         shown = ", ".join(repr(value) for value in added[:5]) + ", ..." * (len(added) > 5)
+        alike = _alike(added, self.levels[: self.known])
         measured = ' If it measures something, pass label_type="numbers".'
         tell(
             f"No reference row has the label {shown}, so rows with it count as mislabelled and get low values. Add "
-            f"reference rows of every class, or leave the label out.{measured * holds_numbers(np.array(added))}",
+            f"reference rows of every class, or leave the label out.{alike}{measured * holds_numbers(np.array(added))}",
             DataWarning,
         )
         return replace(self, levels=(*self.levels, *added))
@@ -130,7 +132,21 @@ def fit_coding(reference: npt.NDArray[Any], train: npt.NDArray[Any], label_type:
             )
         return LabelCoding("numbers", center=float(values.mean()), unit=unit)
     levels = tuple(sorted(pd.unique(pd.Series(reference, dtype=object)), key=lambda v: (str(type(v)), v)))
-    return LabelCoding("classes", levels, len(levels)).extended(train)
+    coding = LabelCoding("classes", levels, len(levels))
+    if not pd.Series(train, dtype=object).isin(levels).any():
+        raise InputError(
+            f"No row of `train` has a label that the reference has. Got {train[0]!r} in `train`, and in the reference "
+            f"{', '.join(map(repr, levels[:3]))}{', ...' * (len(levels) > 3)}; write both in the same way."
+        )
+    return coding.extended(train)
+
+
+def _alike(added: Sequence[Any], known: Sequence[Any]) -> str:
+    """Say which new class is written almost like one of the reference."""
+    written = {str(level).strip().casefold(): level for level in known}
+    found = next(((one, written[str(one).strip().casefold()]) for one in added
+                  if str(one).strip().casefold() in written), None)  # fmt: skip
+    return f" Is {found[0]!r} the {found[1]!r} of the reference?" if found else ""
 
 
 def _require_plain(values: npt.NDArray[Any], role: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,10 @@ def draw(value: Valuation, kind: str, ax: Axes | None, options: Mapping[str, Any
     """Draw one of the plots of a valuation."""
     kinds = {"histogram": histogram, "components": components, "witness": witness}
     one_of("kind", kind, kinds)
+    known = [name for name in signature(kinds[kind]).parameters if name not in ("value", "ax")]
+    for name in options:
+        if name not in known:
+            raise InputError(f"The {kind} plot takes {' and '.join(f'`{one}`' for one in known)}. Got `{name}`.")
     return kinds[kind](value, ax=ax, **options)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from causalif._errors import InputError
+from causalif._errors import DataWarning, InputError, tell
 from causalif._validate import Array, closest
 from causalif.valuation.inputs import Rows, as_frame, in_order, read_rows
 
@@ -38,9 +38,18 @@ def encoded(value: Valuation, rows: Rows, role: str) -> tuple[Any, Array | None,
     return features, coding.codes(rows.labels, role), coding
 
 
-def weights_of(rows: Rows) -> Array:
-    """Return row weights, ones where none came."""
-    return np.ones(len(rows.index)) if rows.weights is None else rows.weights
+def weights_of(value: Valuation, rows: Rows) -> Array:
+    """Return weights of new rows, ones where none came."""
+    if rows.weights is not None:
+        return rows.weights
+    others = value.state.sums.weights
+    if (others != 1).any():
+        tell(
+            f"The new rows count 1 each, the others {others.min():g} to {others.max():g}. Pass `weights`, ones if so "
+            "meant.",
+            DataWarning,
+        )
+    return np.ones(len(rows.index))
 
 
 def masses(weights: Any, index: pd.Index | None, n: int) -> Array:
@@ -97,6 +106,8 @@ def places(value: Valuation, index: Any, rows: Rows) -> npt.NDArray[np.intp]:
 
 
 def _labels(value: Valuation, index: Any) -> pd.Index:
+    if isinstance(index, pd.DataFrame):
+        raise InputError("`index` must hold row labels. Got a table; pass its `.index`.")
     # A slice reaches pandas as it is and is refused there.
     several = isinstance(index, slice) or (pd.api.types.is_list_like(index) and not isinstance(index, tuple))
     try:
@@ -144,6 +155,11 @@ def new_index(value: Valuation, rows: Rows, given: Any) -> pd.Index:
 def groups(value: Valuation, by: Any) -> pd.Series:
     """Return groups as a Series, from a column or as given."""
     if not isinstance(by, str):
+        if isinstance(by, (list, tuple)) and len(by) != len(value) and all(isinstance(one, str) for one in by):
+            raise InputError(
+                f"`by` must name one column, or give one group per row. Got {list(by)}; join columns first, for "
+                "instance by=data['a'] + ' ' + data['b']."
+            )
         named = isinstance(by, pd.Series)
         given = in_order("by", by, value.index) if named else pd.Series(by, name="group")
         aligned(value, "by", given.to_numpy())

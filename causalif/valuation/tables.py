@@ -48,7 +48,19 @@ def to_remove(
     if threshold is not None:
         return order[values[order] < in_range("threshold", threshold, -np.inf, np.inf)]
     chosen = rejected(pvalues, in_range("fdr", fdr if fdr is not None else 0.1, 0, 1))
+    if fdr is not None and not chosen.any():
+        _tell_none(pvalues, fdr)
     return order[chosen[order]]
+
+
+def _tell_none(pvalues: Array, fdr: float) -> None:
+    smallest, n = pvalues.min(), len(pvalues)
+    tell(
+        f"No row is found at fdr={fdr:g}: the smallest p-value is {smallest:.2g}, {int((pvalues == smallest).sum()):,} "
+        f"of {n:,} rows have it, and it takes {int(np.ceil(smallest * n / fdr)):,}. With M reference rows none is "
+        "below 1 / (M + 1): add reference rows, or look at the lowest rows by `rate`.",
+        DataWarning,
+    )
 
 
 def group_summary(values: Array, groups: pd.Series, rate: float) -> pd.DataFrame:

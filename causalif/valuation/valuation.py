@@ -34,14 +34,14 @@ class Roles:
 
     Parameters
     ----------
-    label, weights : str, optional
+    label, weights : str or int, optional
         Column names.
     features : tuple of str, optional
         Names of the feature columns where they were listed; then other columns are ignored.
     """
 
-    label: str | None = None
-    weights: str | None = None
+    label: str | int | None = None
+    weights: str | int | None = None
     features: tuple[str, ...] | None = None
 
 
@@ -125,7 +125,11 @@ class Valuation:
 
     @cached_property
     def scales(self) -> tuple[float, float]:
-        """The factors a and b of the feature and of the label component."""
+        """The factors a and b of the feature and of the label component.
+
+        With ``weighting="reference"`` they follow the data, so that adding and removing rows changes the unit of all
+        values; ``dataclasses.replace(value, weighting=value.scales)`` keeps them.
+        """
         return scales(self.weighting, self.state.sums, self.state.reference_residuals)
 
     @cached_property
@@ -213,7 +217,8 @@ class Valuation:
         batch : DataFrame, array or tensor of m rows
             With the columns of the first fit.
         label, weights : array of shape (m,), optional
-            Where they came as arrays at the first fit; columns are found by their names.
+            Where they came as arrays at the first fit; columns are found by their names. Weights are ones by default,
+            with a warning where those of the other rows are not.
         index : sequence of m labels, optional
             Row labels; those of the DataFrame, or the next whole numbers, by default.
 
@@ -234,7 +239,7 @@ class Valuation:
         rows = reading.read(self, "batch", batch, label, weights)
         features, codes, coding = reading.encoded(self, rows, "batch")
         labels = reading.new_index(self, rows, index)
-        after = states.add(self.state, features, codes, reading.weights_of(rows), coding)
+        after = states.add(self.state, features, codes, reading.weights_of(self, rows), coding)
         both = None if self.source is None or rows.frame is None else pd.concat([self.source, rows.frame])
         index = self.index.append(labels)
         return replace(self, state=after, index=index, source=None if both is None else both.set_axis(index))
@@ -277,8 +282,10 @@ class Valuation:
             Rows to replace.
         batch : DataFrame, array or tensor of m rows
             What comes in their place: a DataFrame with the row labels in ``index`` by these, others in that order.
-        label, weights : array of shape (m,), optional
+        label : array of shape (m,), optional
             See `add`.
+        weights : array of shape (m,), optional
+            Their weights; by default those of the rows that go, unless weights are a column.
 
         Returns
         -------
@@ -294,7 +301,8 @@ class Valuation:
         rows = reading.read(self, "batch", batch, label, weights)
         at = reading.places(self, index, rows)
         features, codes, coding = reading.encoded(self, rows, "batch")
-        after = states.exchange(self.state, at, features, codes, reading.weights_of(rows), coding)
+        weights = self.state.sums.weights[at] if rows.weights is None else rows.weights
+        after = states.exchange(self.state, at, features, codes, weights, coding)
         source = None
         if self.source is not None and rows.frame is not None:
             order = np.arange(len(self))
@@ -483,10 +491,12 @@ class Valuation:
         rate : float in [0, 1], optional
             Share of the rows.
         threshold : float, optional
-            Rows with values below.
+            Rows with values below. With ``weighting="reference"`` values are in units that are read off the data, and
+            change with them; see `scales`.
         fdr : float in (0, 1), optional
-            Expected share of sound rows among those returned (Benjamini and Hochberg, on `pvalues`); it can find
-            nothing if the reference has fewer than about N / (fdr × bad rows) rows.
+            Expected share of sound rows among those returned (Benjamini and Hochberg, on `pvalues`). It takes at least
+            N / (fdr × bad rows) reference rows, and more unless every bad row is stranger than all of them; an empty
+            answer comes with a warning that says why.
 
         Returns
         -------

@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, SGDRegressor
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -30,8 +30,23 @@ def test_area_and_precision_are_those_of_scikit_learn_ties_and_all():
     values, bad = rng.integers(0, 9, size=200).astype(float), rng.random(200) < 0.3
     found = detection(values, bad)
     assert found.auroc == pytest.approx(roc_auc_score(~bad, values))
-    lowest = np.argsort(values, kind="stable")[: bad.sum()]
-    assert found.precision == pytest.approx(bad[lowest].mean())
+    orders = [rng.permutation(200) for _ in range(4000)]
+    lowest = [order[np.argsort(values[order], kind="stable")[: bad.sum()]] for order in orders]
+    assert found.precision == pytest.approx(np.mean([bad[rows].mean() for rows in lowest]), abs=0.003)
+    turned = detection(values[::-1], bad[::-1])
+    assert turned.precision == pytest.approx(found.precision)
+    assert repr(found) == f"DetectionCurve(auroc={found.auroc!r}, precision={found.precision!r})"
+
+
+def test_the_band_of_many_rows_is_that_of_every_point():
+    from scipy.stats import hypergeom
+
+    bad = np.arange(1500) < 200
+    frame = detection(np.arange(1500.0), bad).frame
+    for name, quantile in (("random_low", 0.025), ("random_high", 0.975)):
+        exact = hypergeom.ppf(quantile, 1500, 200, np.arange(1501)) / 200
+        assert np.abs(frame[name] - np.maximum(exact, 0)).max() <= 1.5 / 200
+        assert frame[name].iloc[-1] == 1
 
 
 def test_random_orders_stay_in_the_band():
@@ -173,6 +188,16 @@ def test_estimators_that_do_not_suit_the_labels(sets, kind, estimator, message):
 def test_rates_that_cannot_be_removed(sets, rates, message):
     with pytest.raises(InputError, match=message):
         remove(sets, "classes", LogisticRegression(), rates=rates)
+
+
+def test_random_removals_leave_rows_in_their_order():
+    """Where nothing is removed the two scores are of one fit, also for a model that depends on the order of rows."""
+    rng = np.random.default_rng(0)
+    train = pd.DataFrame(rng.normal(size=(60, 2)), columns=["a", "b"]).assign(y=lambda f: f["a"] + f["b"])
+    value = KAIROS(progress=False).fit(train, reference=train[::3].assign(b=0.1), label="y")
+    in_passing = SGDRegressor(shuffle=False, max_iter=1, tol=None)
+    frame = value.removal_curve(in_passing, train.assign(a=train["a"] + 0.3), rates=(0.0,), draws=2).frame
+    assert frame["score"].item() == frame["random_mean"].item() == frame["random_low"].item()
 
 
 def test_a_ranking_and_test_labels_must_belong_to_the_rows(sets):

@@ -1,5 +1,6 @@
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -124,6 +125,9 @@ def test_frames_that_cannot_be_read():
         (np.ma.masked_equal(np.eye(2), 0), "masked entries, which are missing"),
         ([[1, 2], [3]], "rows of one length"),
         (5, "must be a DataFrame, an array or a tensor. Got int"),
+        ("train.csv", "read the file first"),
+        (Path("train.csv"), "read the file first"),
+        ({"a": [1.0]}, "make it a table with pd.DataFrame"),
     ):
         with pytest.raises(InputError, match=match):
             read_rows("train", data)
@@ -133,8 +137,12 @@ def test_frames_that_cannot_be_read():
         read_rows("train", csr_array(np.eye(2)))
     with pytest.raises(InputError, match="`features` lists a column twice"):
         read_rows("train", pd.DataFrame({"a": [1.0]}), features=["a", "a"])
-    with pytest.raises(InputError, match=r"`label` must have .* Got shape \(\); names of columns must be text"):
-        read_rows("train", pd.DataFrame({"a": [1.0], 2: [1.0]}), label=2)
+    with pytest.raises(InputError, match=r"`label` must have .* Got shape \(\)"):
+        read_rows("train", pd.DataFrame({"a": [1.0]}), label=2.5)
+    with pytest.raises(InputError, match=r"`label` names the column 2, which `train` does not have"):
+        read_rows("train", pd.DataFrame({"a": [1.0]}), label=2)
+    with pytest.raises(InputError, match=r"`label` names a column, but `train` is an array"):
+        read_rows("train", np.eye(2), label=1)
     with pytest.raises(InputError, match="`reference_label` must have one value for each of the 2 rows"):
         read_rows("reference", np.eye(2), label=[1])
 
@@ -166,3 +174,45 @@ def test_tensors_are_taken_and_joined():
     x = torch.arange(6.0).reshape(3, 2)
     assert to_numpy(take(x, np.array([2, 0]))).tolist() == [[4, 5], [0, 1]]
     assert to_numpy(join(x[:1], x[2:])).tolist() == [[0, 1], [4, 5]]
+
+
+def two_tables(rows=150):
+    rng = np.random.default_rng(0)
+    return (pd.DataFrame(rng.normal(size=(rows, 1)), columns=["a"]) for _ in range(2))
+
+
+@pytest.mark.parametrize("numbers", [np.arange(300), np.arange(300)[::-1] * 7.0, 10**9 + np.arange(300) ** 2])
+def test_a_column_that_counts_the_rows_is_warned_of(numbers):
+    train, reference = two_tables()
+    with pytest.warns(DataWarning, match=r"'n' holds another whole number in every row .* listing the others in"):
+        fit_encoder(reference.assign(n=numbers[:150]), train.assign(n=numbers[150:]), "reference", False)
+
+
+def test_columns_that_do_not_count_the_rows():
+    train, reference = two_tables()
+    rng = np.random.default_rng(1)
+    for column in (rng.normal(size=300) * 100, rng.integers(1000, size=300), rng.random(300) < 0.5):
+        fit_encoder(reference.assign(n=column[:150]), train.assign(n=column[150:]), "reference", False)
+    few_train, few = two_tables(40)
+    fit_encoder(few.assign(n=np.arange(40)), few_train.assign(n=np.arange(40)), "reference", False)
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%d", "%d.%m.%Y", "%m/%d/%y", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S+00:00"])
+def test_dates_kept_as_text_are_refused(form):
+    train, reference = two_tables()
+    days = pd.date_range("2024-01-01", periods=30).strftime(form).to_numpy()[np.arange(300) % 30]
+    with pytest.raises(InputError, match=r"'d' holds dates as text, such as .* the days since the first"):
+        fit_encoder(reference.assign(d=days[:150]), train.assign(d=days[150:]), "reference", False)
+
+
+def test_text_with_numbers_and_strokes_is_a_category():
+    train, reference = two_tables()
+    codes = np.array(["1-2", "10/3", "a-1-2", "2024", "12-34.5", "v1.2.3"])[np.arange(300) % 6]
+    fit_encoder(reference.assign(d=codes[:150]), train.assign(d=codes[150:]), "reference", False)
+
+
+def test_bools_kept_as_objects_with_a_gap_are_named_as_missing():
+    train, reference = two_tables()
+    flags = pd.Series([True, False, None] * 50, dtype=object)
+    with pytest.raises(InputError, match=r"missing"):
+        fit_encoder(reference.assign(f=True), train.assign(f=flags), "reference", False)(train.assign(f=flags), "train")

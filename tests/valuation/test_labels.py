@@ -99,3 +99,10 @@ def test_times_and_many_numbers_kept_as_text_are_no_classes():
         fit_coding(texts[:2], np.array([1, 2], dtype="m8[D]"), "auto")
     with pytest.warns(DataWarning, match='pass label_type="numbers"'):
         fit_coding(np.array([1, 2]), np.array([1, 3]), "auto")
+
+
+def test_labels_of_which_the_reference_has_none_are_refused():
+    with pytest.raises(InputError, match=r"No row of `train` has a label .* Got '0' in `train`, .* 0, 1; write both"):
+        fit_coding(np.array([0, 1]), np.array(["0", "1"], dtype=object), "classes")
+    with pytest.warns(DataWarning, match="Is 'Yes' the 'yes' of the reference"):
+        fit_coding(np.array(["no", "yes"]), np.array(["no", "Yes"]), "classes")

@@ -71,9 +71,10 @@ def test_numeric_labels_come_back(tmp_path):
 
 def test_columns_named_by_numbers_come_back(tmp_path):
     train, clean = table(30).set_axis(range(4), axis=1), table(12, 1).set_axis(range(4), axis=1)
-    value = KAIROS(progress=False).fit(train, reference=clean)
-    value.save(tmp_path / "v")
-    pd.testing.assert_series_equal(Valuation.load(tmp_path / "v").score(train), value.score(train))
+    for label in (None, 3, np.int64(3)):
+        value = KAIROS(progress=False).fit(train, reference=clean, label=label)
+        value.save(tmp_path / "v")
+        pd.testing.assert_series_equal(Valuation.load(tmp_path / "v").score(train), value.score(train))
 
 
 def test_what_cannot_be_saved(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import FrozenInstanceError
 from decimal import Decimal
 
@@ -290,6 +291,16 @@ def test_rules_of_removal(value):
         value.suggest_removal(rate=1.2)
 
 
+def test_an_empty_answer_says_why():
+    rng = np.random.default_rng(0)
+    value = KAIROS(progress=False).fit(rng.normal(size=(300, 3)), reference=rng.normal(size=(20, 3)))
+    smallest = value.pvalues.min()
+    rows, needed = int((value.pvalues == smallest).sum()), int(np.ceil(smallest * 300 / 0.1))
+    said = rf"smallest p-value is {smallest:.2g}, {rows} of 300 rows have it, and it takes {needed}\."
+    with pytest.warns(DataWarning, match=said):
+        assert len(value.suggest_removal(fdr=0.1)) == 0
+
+
 def test_the_false_discovery_rate_is_kept():
     shares = []
     for seed in range(8):
@@ -358,3 +369,35 @@ def test_labels_that_rows_share_name_none_of_them():
     by_place = KAIROS(progress=False).fit(frame.reset_index(drop=True), reference=clean)
     np.testing.assert_allclose(value.remove([12, 8]).values, by_place.remove([19, 8]).values, rtol=1e-12)
     np.testing.assert_allclose(value.reweight([12, 8], [2, 3]).values, by_place.reweight([19, 8], [2, 3]).values)
+
+
+def test_weights_that_came_as_an_array_stay_with_their_rows():
+    rng = np.random.default_rng(0)
+    x, r, new = rng.normal(size=(20, 2)), rng.normal(size=(10, 2)), rng.normal(size=(2, 2))
+    weights = np.linspace(1, 3, 20)
+    value = KAIROS(progress=False, precision="float64").fit(x, reference=r, weights=weights)
+    replaced = value.replace([0, 5], new)
+    np.testing.assert_array_equal(replaced.state.sums.weights, weights)
+    assert replaced.replace([0], new[:1], weights=[9.0]).state.sums.weights[0] == 9
+    with pytest.warns(DataWarning, match="new rows count 1 each, the others 1 to 3. Pass `weights`"):
+        assert value.add(new).state.sums.weights[-2:].tolist() == [1, 1]
+    assert value.add(new, weights=[1.0, 1.0]).state.sums.weights[-2:].tolist() == [1, 1]
+
+
+def test_scales_can_be_kept():
+    rng = np.random.default_rng(0)
+    x, r = rng.normal(size=(60, 2)), rng.normal(size=(40, 2))
+    x[:10] += 3
+    value = KAIROS(progress=False).fit(x, reference=r)
+    kept = dataclasses.replace(value, weighting=value.scales)
+    assert kept.remove(range(10)).scales == value.scales != value.remove(range(10)).scales
+    pd.testing.assert_series_equal(kept.values, value.values)
+
+
+def test_what_is_not_a_row_label_or_a_group(value):
+    with pytest.raises(InputError, match=r"`index` must hold row labels\. Got a table; pass its `\.index`"):
+        value.remove(value.table(3))
+    with pytest.raises(InputError, match=r"`by` must name one column, or give one group per row\. Got \['a', 'b'\]"):
+        value.group_summary(["a", "b"])
+    with pytest.raises(InputError, match=r"The witness plot takes `features`\. Got `is_bad`"):
+        value.plot("witness", is_bad=np.arange(len(value)) < 3)
