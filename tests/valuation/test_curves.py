@@ -195,7 +195,7 @@ def test_random_removals_leave_rows_in_their_order():
     rng = np.random.default_rng(0)
     train = pd.DataFrame(rng.normal(size=(60, 2)), columns=["a", "b"]).assign(y=lambda f: f["a"] + f["b"])
     value = KAIROS(progress=False).fit(train, reference=train[::3].assign(b=0.1), label="y")
-    in_passing = SGDRegressor(shuffle=False, max_iter=1, tol=None)
+    in_passing = SGDRegressor(shuffle=False, max_iter=1, tol=None, random_state=0)
     frame = value.removal_curve(in_passing, train.assign(a=train["a"] + 0.3), rates=(0.0,), draws=2).frame
     assert frame["score"].item() == frame["random_mean"].item() == frame["random_low"].item()
 
