@@ -131,7 +131,7 @@ def split_reference(train: Any, reference: Any, label: Any, weights: Any) -> tup
 def is_mask(reference: Any) -> bool:
     """Whether a reference is a column name or a one-dimensional mask rather than rows of its own."""
     flat = hasattr(reference, "dtype") and len(getattr(reference, "shape", (0, 0))) == 1
-    listed = isinstance(reference, (list, tuple)) and bool(reference) and isinstance(reference[0], (bool, np.bool_))
+    listed = isinstance(reference, (list, tuple)) and bool(reference) and np.ndim(reference[0]) == 0
     return isinstance(reference, str) or flat or listed
 
 

@@ -15,6 +15,7 @@ def test_what_counts_as_a_mask():
     for mask in ("column", np.array([True]), pd.Series([True]), [True, False]):
         assert is_mask(mask)
     assert is_mask((True, False))
+    assert is_mask([0, 1, 2])  # positions, which are then refused by name
     for rows in (np.ones((2, 2)), pd.DataFrame({"a": [1]}), [[1.0, 2.0]]):
         assert not is_mask(rows)
 
@@ -166,6 +167,8 @@ def test_masks_and_weights_kept_as_objects():
     assert len(split_reference(frame, pd.Series([True, False, True], dtype=object), None, None)[1]) == 2
     with pytest.raises(InputError, match="write == 1 after a column of 0 and 1"):
         split_reference(frame, np.array([1, 0, 1]), None, None)
+    with pytest.raises(InputError, match="booleans of shape"):
+        split_reference(frame, [0, 2], None, None)
     assert read_rows("train", frame, weights=[Decimal(1), Decimal(2), 0.5]).weights.tolist() == [1.0, 2.0, 0.5]
 
 
