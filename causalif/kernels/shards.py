@@ -115,7 +115,7 @@ def sharded_row_sums(
     Notes
     -----
     Equal to `row_sums` of the stacked rows with the same centre: to rounding of float64 if precision="float64" or if
-    every shard but the last has a multiple of 4,096 rows, which is where one process cuts them as well, else to the
+    every shard but the last has a multiple of 3,072 rows, which is where one process cuts them as well, else to the
     2e-7 of float32. Sums of pairs are added in one order, whatever order they arrive in. A lost worker costs the time
     to do its tasks again. Results are N numbers; only shards travel between workers.
 
